@@ -1,0 +1,1 @@
+"""homerun's supervisor: decides, watches and records; never imports torch."""

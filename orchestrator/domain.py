@@ -1,0 +1,299 @@
+"""The words of homerun as frozen values: no I/O, no clock, nothing imported but the library."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+SCHEMA = 1
+
+
+class Reason(enum.StrEnum):
+    """Why a run does not go at full power now. Every one is always present in the metrics."""
+
+    USER = "user"
+    TARIFF = "tariff"
+    QUIET_HOURS = "quiet_hours"
+    THERMAL = "thermal"
+    GPU_BUSY = "gpu_busy"
+    UPS = "ups"
+    DISK = "disk"
+    DRAIN = "drain"
+    CRASH_LOOP = "crash_loop"
+    NETWORK = "network"
+
+
+class Effect(enum.StrEnum):
+    """What a hold does, from nothing to the deepest."""
+
+    #: full power
+    RUN = "run"
+    #: go on under a power limit
+    CAP = "cap"
+    #: go on until the next checkpoint, then release
+    FINISH = "finish"
+    #: stop within one micro-batch, keep the process and its memory
+    PAUSE = "pause"
+    #: checkpoint, end the process, give the memory back
+    RELEASE = "release"
+
+    @property
+    def depth(self) -> int:
+        """0 is the shallowest."""
+        return list(Effect).index(self)
+
+
+class RunState(enum.StrEnum):
+    """Where a run stands in the queue."""
+
+    #: waits for its turn
+    QUEUED = "queued"
+    #: the one that owns the GPU, held or not
+    ACTIVE = "active"
+    #: reached its horizon
+    FINISHED = "finished"
+    #: taken out of the queue by a person; its checkpoints stay
+    CANCELLED = "cancelled"
+
+
+class AttemptEnd(enum.StrEnum):
+    """How one life of the trainer ended."""
+
+    #: reached the horizon
+    FINISHED = "finished"
+    #: left as told, with everything saved
+    STOPPED = "stopped"
+    #: died or gave up by itself
+    CRASHED = "crashed"
+    #: made no progress and was killed
+    STALLED = "stalled"
+    #: the engine process or a part of Ray died under it
+    ENGINE_LOST = "engine_lost"
+    #: the daemon died above it
+    DAEMON_LOST = "daemon_lost"
+    #: the machine went down: another boot since
+    REBOOT = "reboot"
+
+    @property
+    def counts_as_failure(self) -> bool:
+        """Whether the crash-loop breaker counts it."""
+        return self in (AttemptEnd.CRASHED, AttemptEnd.STALLED, AttemptEnd.ENGINE_LOST)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """One reason not to go at full power; ``run`` None holds everything on the machine."""
+
+    reason: Reason
+    effect: Effect
+    source: str
+    since: datetime
+    until: datetime | None = None
+    detail: str = ""
+    run: str | None = None
+    cap_watts: float | None = None
+    #: its row in the store; 0 for holds that are derived anew at each tick
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class Setpoint:
+    """What all holds add up to: the deepest effect wins, the lowest cap wins."""
+
+    effect: Effect
+    cap_watts: float | None = None
+    reasons: tuple[Reason, ...] = ()
+    #: when the last of the holds that matter ends; None when nobody knows or nothing holds
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the store knows it."""
+
+    name: str
+    state: RunState
+    priority: int
+    created: datetime
+    spec: dict[str, Any]
+    spec_digest: str
+    finished: datetime | None = None
+    #: from Ready and Finished; None until known
+    steps: int | None = None
+    parameters: int | None = None
+    bits_per_byte_before: float | None = None
+    bits_per_byte: float | None = None
+    sample: str | None = None
+    model_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One life of the trainer on a run."""
+
+    run: str
+    number: int
+    started: datetime
+    first_step: int | None = None
+    last_step: int | None = None
+    ended: datetime | None = None
+    end: AttemptEnd | None = None
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A row of the index; the directory on disk is the truth."""
+
+    run: str
+    name: str
+    step: int
+    created: datetime
+    size_bytes: int
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """One thing that happened, and why. ``severity``: info, warning, error."""
+
+    id: int
+    time: datetime
+    kind: str
+    message: str
+    severity: str = "info"
+    run: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One point of the learning curve."""
+
+    step: int
+    time: datetime
+    loss: float
+    tokens_per_second: float
+    bits_per_byte: float | None = None
+    watts: float | None = None
+
+
+@dataclass(frozen=True)
+class Power:
+    """Power drawn now. ``source``: nvml, rapl, or estimated (by a model, no meter)."""
+
+    watts: float | None
+    source: str
+    measured: bool
+
+
+@dataclass(frozen=True)
+class DaemonView:
+    """The daemon about itself."""
+
+    pid: int
+    version: str
+    started: datetime
+    state_dir: str
+    address: str
+    engine: str
+    #: off, starting, ready
+    engine_state: str
+
+
+@dataclass(frozen=True)
+class CheckpointView:
+    """The newest committed checkpoint."""
+
+    name: str
+    step: int
+    time: datetime
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class RunView:
+    """The active run as people see it. None means unknown, never zero."""
+
+    name: str
+    state: RunState
+    #: what the trainer does: idle, starting, data, load, train, eval, checkpoint, paused, done
+    phase: str
+    phase_detail: str
+    phase_fraction: float | None
+    attempt: int | None
+    trainer_pid: int | None
+    parameters: int | None
+    step: int
+    steps: int | None
+    micro: int
+    micro_batches: int
+    tokens: int
+    epoch: float
+    loss: float | None
+    bits_per_byte: float | None
+    bits_per_byte_before: float | None
+    tokens_per_second: float | None
+    mfu: float | None
+    peak_source: str
+    step_seconds: float | None
+    gradient_norm: float | None
+    lr_multiplier: float | None
+    progress: float
+    eta: datetime | None
+    power: Power
+    energy_joules: float
+    energy_measured: bool
+    active_seconds: float
+    lost_steps: int
+    restarts: int
+    checkpoint: CheckpointView | None
+    next_start: datetime | None
+    #: at most 64 points, oldest first
+    loss_history: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class QueueItem:
+    """A run that waits."""
+
+    name: str
+    priority: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a reader may know, taken in one piece after each tick."""
+
+    time: datetime
+    headline: str
+    daemon: DaemonView
+    setpoint: Setpoint
+    holds: tuple[Hold, ...]
+    run: RunView | None
+    queue: tuple[QueueItem, ...]
+    #: run name to counter name to total; restored from the store, they never fall
+    counters: dict[str, dict[str, float]]
+    journal: tuple[JournalEntry, ...]
+    schema: int = SCHEMA
+
+
+def to_json(value: Any) -> Any:
+    """Any of these values as plain JSON types; times become UTC ISO 8601 with a Z."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: to_json(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    return value

@@ -1,0 +1,81 @@
+"""The clock: the only place in the orchestrator that reads the time or waits."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Wall time for people, monotonic seconds for intervals, and the wait of the main loop."""
+
+    def now(self) -> datetime:
+        """The wall time, aware, in UTC. It may jump."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    def get(self, inbox: queue.Queue[T], timeout_seconds: float) -> T | None:
+        """The next item of ``inbox``, or None when none came in time."""
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)  # noqa: TID251 - this is the clock
+
+    def monotonic(self) -> float:
+        return time.monotonic()  # noqa: TID251 - this is the clock
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: TID251 - this is the clock
+
+    def get(self, inbox: queue.Queue[T], timeout_seconds: float) -> T | None:
+        try:
+            return inbox.get(timeout=max(0.0, timeout_seconds))
+        except queue.Empty:
+            return None
+
+
+class FakeClock:
+    """A clock that moves when it is told to, or when somebody waits on it."""
+
+    def __init__(self, start: datetime = datetime(2026, 12, 1, tzinfo=UTC)) -> None:
+        self._now = start
+        self._monotonic = 1000.0
+        self._lock = threading.Lock()
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+
+    def get(self, inbox: queue.Queue[T], timeout_seconds: float) -> T | None:
+        try:
+            return inbox.get_nowait()
+        except queue.Empty:
+            self.advance(timeout_seconds)
+            return None
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass on both clocks."""
+        with self._lock:
+            self._now += timedelta(seconds=seconds)
+            self._monotonic += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock by ``seconds``; monotonic time does not notice."""
+        self._now += timedelta(seconds=seconds)

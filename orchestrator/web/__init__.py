@@ -1,0 +1,1 @@
+"""The readers of the snapshot: guard, API, server-sent events, page, metrics."""

@@ -1,0 +1,72 @@
+"""What the web side asks of the daemon. Every method may be called from any thread."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.domain import (
+    Attempt,
+    Checkpoint,
+    Hold,
+    JournalEntry,
+    Run,
+    Sample,
+    Snapshot,
+)
+from trainer.checkpoint.catalog import Verdict
+
+
+class Backend(Protocol):
+    """Readers answer from the snapshot or the store; commands are durable when they return.
+
+    Commands raise ``orchestrator.errors``: NotFound, Invalid, Held, Refused, Misconfigured.
+    """
+
+    def snapshot(self) -> Snapshot: ...
+
+    def wait_for_change(self, seen: datetime | None, timeout_seconds: float) -> Snapshot:
+        """The first snapshot taken after ``seen``, or the current one when time is up."""
+
+    def runs(self) -> list[Run]: ...
+
+    def run(self, name: str) -> Run:
+        """Raises NotFound, naming the nearest run."""
+
+    def attempts(self, run: str) -> list[Attempt]: ...
+
+    def submit(self, spec: dict[str, Any], priority: int, source: str) -> Run:
+        """Raises Misconfigured for a wrong spec, Refused for a name that is taken."""
+
+    def cancel(self, run: str, source: str) -> Run: ...
+
+    def pause(
+        self, *, run: str | None, until: datetime | None, release: bool, detail: str, source: str
+    ) -> Hold:
+        """Raises Invalid when ``until`` is in the past."""
+
+    def resume(self, *, run: str | None, source: str) -> list[Hold]:
+        """End the user's holds and crash-loop holds; returns those that still hold."""
+
+    def finish(self, *, run: str | None, detail: str, source: str) -> Hold: ...
+
+    def save_checkpoint(self, source: str) -> Checkpoint:
+        """Waits for the commit. Raises Held when no trainer runs, Refused when the save failed."""
+
+    def checkpoints(self, run: str | None) -> list[Checkpoint]: ...
+
+    def verify_checkpoints(self, run: str | None, name: str | None) -> list[Verdict]: ...
+
+    def journal(
+        self, *, after: int = 0, limit: int = 100, run: str | None = None
+    ) -> list[JournalEntry]:
+        """Entries with an id above ``after``, oldest first; the newest ``limit`` when 0."""
+
+    def samples(self, run: str, limit: int) -> list[Sample]: ...
+
+    def log_file(self, run: str | None) -> Path:
+        """The trainer's log of a run (None: of the active or latest run)."""
+
+    def config_view(self) -> dict[str, Any]:
+        """The effective configuration, secrets masked."""

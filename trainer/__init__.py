@@ -1,0 +1,1 @@
+"""homerun's trainer: nanochat on one GPU, with or without a daemon above it."""

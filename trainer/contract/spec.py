@@ -1,0 +1,247 @@
+"""RunSpec: everything that decides what a run computes. Pinned when the run is created."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.contract import toml
+
+DEFAULT_CORPUS = "default"
+PRECISIONS = ("fp32", "bf16")
+DEVICES = ("auto", "cpu", "cuda")
+_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}$")
+
+
+def _at_least(minimum: float, maximum: float | None = None) -> dict[str, Any]:
+    return {"minimum": minimum, "maximum": maximum}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Classic nanochat's one dial and what hangs on it (karpathy/nanochat at 3a5e0bc)."""
+
+    #: layers; the width is 64 times this
+    depth: int = field(default=20, metadata=_at_least(1, 256))
+    #: tokens in the vocabulary, special tokens included
+    vocab_size: int = field(default=65_536, metadata=_at_least(512, 1 << 20))
+    #: context in tokens
+    sequence_length: int = field(default=2048, metadata=_at_least(8, 1 << 20))
+    #: key/value heads; 0 means as many as query heads
+    kv_heads: int = field(default=0, metadata=_at_least(0))
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The corpus and how it is cut."""
+
+    #: a directory of .txt, .jsonl and .parquet files, or "default": Python's standard library
+    corpus: str = DEFAULT_CORPUS
+    #: documents per thousand that are kept for validation, chosen by the hash of their text
+    validation_permille: int = field(default=20, metadata=_at_least(1, 500))
+    #: characters of text that the tokenizer is trained on
+    tokenizer_characters: int = field(default=2_000_000_000, metadata=_at_least(10_000))
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """The optimisation: horizon, batch, precision recipe, schedule."""
+
+    #: the horizon in optimizer steps; 0 means: from ``tokens``
+    steps: int = field(default=0, metadata=_at_least(0))
+    #: the horizon in tokens; 0 with steps 0 means 20 tokens a parameter
+    tokens: int = field(default=0, metadata=_at_least(0))
+    #: tokens in one optimizer step
+    batch_tokens: int = field(default=524_288, metadata=_at_least(8))
+    #: sequences in one micro-batch
+    micro_batch: int = field(default=8, metadata=_at_least(1))
+    #: the precision recipe, one of PRECISIONS
+    precision: str = "bf16"
+    #: multiplies every learning rate of the classic recipe
+    lr_scale: float = field(default=1.0, metadata=_at_least(1e-6, 1e3))
+    #: the last part of the horizon over which the learning rate falls to zero
+    warmdown_ratio: float = field(default=0.2, metadata=_at_least(0.0, 1.0))
+    #: gradients are scaled down to this norm; 0 switches clipping off
+    gradient_clip: float = field(default=1.0, metadata=_at_least(0.0))
+    #: validation every so many steps; 0 means only before and after
+    eval_every_steps: int = field(default=250, metadata=_at_least(0))
+    #: validation tokens looked at each time
+    eval_tokens: int = field(default=1_048_576, metadata=_at_least(1))
+    #: torch.compile the model; may change the bytes between machines
+    compile: bool = False
+    #: one of DEVICES
+    device: str = "auto"
+    #: CPU threads; 0 means all cores at the first start, pinned from then on
+    threads: int = field(default=0, metadata=_at_least(0, 4096))
+
+
+@dataclass(frozen=True)
+class CheckpointSpec:
+    """When the trainer saves by itself, and how much history is kept."""
+
+    #: seconds between two saves
+    every_seconds: float = field(default=600.0, metadata=_at_least(0.0))
+    #: steps between two saves; 0 means only by time
+    every_steps: int = field(default=0, metadata=_at_least(0))
+    #: newest generations kept, never fewer than two
+    keep: int = field(default=3, metadata=_at_least(2, 1000))
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training job."""
+
+    #: unique, lower case; names its directory and its metrics
+    name: str
+    #: seeds the weights and the order of the documents
+    seed: int = field(default=1337, metadata=_at_least(0, (1 << 63) - 1))
+    #: what the sample at the end of training continues
+    sample_prompt: str = "def "
+    model: ModelSpec = ModelSpec()
+    data: DataSpec = DataSpec()
+    train: TrainSpec = TrainSpec()
+    checkpoint: CheckpointSpec = CheckpointSpec()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types; ``from_dict`` reads it back."""
+        return dataclasses.asdict(self)
+
+    def digest(self) -> str:
+        """SHA-256 over all that decides the bytes: everything but the saving habits."""
+        plain = self.to_dict()
+        del plain["checkpoint"]
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches in one optimizer step (gradient accumulation)."""
+        return self.train.batch_tokens // (self.train.micro_batch * self.model.sequence_length)
+
+
+def load(path: Path) -> RunSpec:
+    """Read a run's TOML file.
+
+    A relative corpus directory is taken from the file's own directory.
+
+    Raises:
+        toml.InvalidFileError: with every problem of the file.
+    """
+    plain, text = toml.read(path)
+    spec = from_dict(plain, file=str(path), text=text)
+    if spec.data.corpus == DEFAULT_CORPUS:
+        return spec
+    corpus = (path.resolve().parent / Path(spec.data.corpus).expanduser()).resolve()
+    return dataclasses.replace(spec, data=dataclasses.replace(spec.data, corpus=str(corpus)))
+
+
+def from_dict(plain: dict[str, Any], *, file: str = "spec", text: str = "") -> RunSpec:
+    """Check and freeze a spec that came as TOML or JSON.
+
+    Raises:
+        toml.InvalidFileError: with every problem, each with its line in ``text``.
+    """
+    problems: list[toml.Problem] = []
+
+    def complain(key: toml.Key, message: str) -> None:
+        line = toml.line_of(text, key)
+        problems.append(toml.Problem(file, line, toml.dotted(key), message))
+
+    values = _check_table(RunSpec, plain, (), complain)
+    if "name" not in plain:
+        complain(("name",), 'missing; give the run a name: name = "my-run"')
+    if problems:
+        raise toml.InvalidFileError(problems)
+    spec: RunSpec = values
+    for key, message in _contradictions(spec):
+        complain(key, message)
+    if problems:
+        raise toml.InvalidFileError(problems)
+    return spec
+
+
+def _check_table(cls: type, plain: Any, path: tuple[str, ...], complain: Any) -> Any:
+    if not isinstance(plain, dict):
+        complain(path, f"must be a table, not {_kind(plain)}")
+        return None
+    hints = typing.get_type_hints(cls)
+    known = {item.name: item for item in dataclasses.fields(cls)}
+    values: dict[str, Any] = {}
+    for name, value in plain.items():
+        key = (*path, name)
+        if name not in known:
+            complain(key, toml.unknown_key(name, known))
+        elif dataclasses.is_dataclass(hints[name]):
+            values[name] = _check_table(typing.cast(type, hints[name]), value, key, complain)
+        else:
+            message = _wrong(value, hints[name], known[name].metadata)
+            if message:
+                complain(key, message)
+            values[name] = float(value) if hints[name] is float and not message else value
+    try:
+        return cls(**values)
+    except TypeError:
+        return None
+
+
+def _wrong(value: Any, kind: type, limits: Any) -> str:
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        return f"must be {names[kind]}, not {_kind(value)}"
+    low, high = limits.get("minimum"), limits.get("maximum")
+    if low is not None and not value >= low:
+        return f"must be at least {low:g} (is {value})"
+    if high is not None and not value <= high:
+        return f"must be at most {high:g} (is {value})"
+    return ""
+
+
+def _kind(value: Any) -> str:
+    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    return names.get(type(value), "a table" if isinstance(value, dict) else "a list")
+
+
+def _contradictions(spec: RunSpec) -> list[tuple[tuple[str, ...], str]]:
+    found: list[tuple[tuple[str, ...], str]] = []
+    if not _NAME.match(spec.name):
+        found.append((("name",), "use lower-case letters, digits, '.', '_' and '-', at most 63"))
+    for key, value, choices in (
+        (("train", "precision"), spec.train.precision, PRECISIONS),
+        (("train", "device"), spec.train.device, DEVICES),
+    ):
+        if value not in choices:
+            hint = toml.nearest(value, choices) or f"choose one of {', '.join(choices)}"
+            found.append((key, f"no such choice {value!r}; {hint}"))
+    micro_tokens = spec.train.micro_batch * spec.model.sequence_length
+    if spec.train.batch_tokens % micro_tokens:
+        found.append(
+            (
+                ("train", "batch_tokens"),
+                f"must be a multiple of micro_batch * sequence_length = {micro_tokens}",
+            )
+        )
+    if spec.train.steps and spec.train.tokens:
+        found.append((("train", "tokens"), "give the horizon in steps or in tokens, not in both"))
+    if spec.train.tokens and spec.train.tokens < spec.train.batch_tokens:
+        found.append((("train", "tokens"), "must be at least one step's batch_tokens"))
+    width = 64 * spec.model.depth
+    heads = max(1, (width + 127) // 128)
+    if width % heads or (width // heads) % 2:
+        found.append(
+            (
+                ("model", "depth"),
+                f"depth {spec.model.depth} is not a nanochat: {width} channels do not divide "
+                f"into {heads} heads of equal, even size; take {spec.model.depth - 1} "
+                f"or {spec.model.depth + 1}",
+            )
+        )
+    kv_heads = spec.model.kv_heads or heads
+    if heads % kv_heads:
+        found.append((("model", "kv_heads"), f"must divide the {heads} query heads"))
+    return found
