@@ -23,7 +23,7 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None:
         """Wait."""
 
-    def get(self, inbox: queue.Queue[T], timeout_seconds: float) -> T | None:
+    def get(self, inbox: queue.SimpleQueue[T], timeout_seconds: float) -> T | None:
         """The next item of ``inbox``, or None when none came in time."""
 
 
@@ -39,7 +39,7 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: TID251 - this is the clock
 
-    def get(self, inbox: queue.Queue[T], timeout_seconds: float) -> T | None:
+    def get(self, inbox: queue.SimpleQueue[T], timeout_seconds: float) -> T | None:
         try:
             return inbox.get(timeout=max(0.0, timeout_seconds))
         except queue.Empty:
@@ -63,7 +63,7 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         self.advance(seconds)
 
-    def get(self, inbox: queue.Queue[T], timeout_seconds: float) -> T | None:
+    def get(self, inbox: queue.SimpleQueue[T], timeout_seconds: float) -> T | None:
         try:
             return inbox.get_nowait()
         except queue.Empty:

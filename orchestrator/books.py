@@ -1,0 +1,75 @@
+"""The books: totals, curve points and heartbeats on their way into the store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+
+from orchestrator.domain import Power, Sample
+from orchestrator.store import Store
+
+
+class Books:
+    """Collects in memory and writes in one transaction, so that a quick run costs few syncs.
+
+    The supervisor flushes every few seconds and before everything that must not be told without
+    its figures: a committed checkpoint, the end of an attempt, the end of the daemon.
+    """
+
+    def __init__(self, store: Store, boot_id: str) -> None:
+        self._store = store
+        self._boot_id = boot_id
+        self._totals = store_totals(store)
+        self._pending: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        self._samples: dict[str, list[Sample]] = defaultdict(list)
+        self._reached: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def count(self, run: str, name: str, delta: float = 1.0) -> None:
+        """Add to a total that never falls."""
+        self._pending[run][name] += delta
+        totals = self._totals.setdefault(run, {})
+        totals[name] = totals.get(name, 0.0) + delta
+
+    def total(self, run: str, name: str) -> float:
+        """The total so far, what is not yet written included."""
+        return self._totals.get(run, {}).get(name, 0.0)
+
+    def totals(self) -> dict[str, dict[str, float]]:
+        """All totals, as a copy."""
+        return {run: dict(names) for run, names in self._totals.items()}
+
+    def energy(self, run: str, power: Power, seconds: float) -> None:
+        """Energy of the last ``seconds`` at ``power``; an unknown power adds nothing."""
+        if power.watts is None or seconds <= 0:
+            return
+        self.count(run, "energy_joules", power.watts * seconds)
+        if not power.measured:
+            self.count(run, "energy_estimated_joules", power.watts * seconds)
+
+    def sample(self, run: str, sample: Sample) -> None:
+        """Add a point to the learning curve."""
+        self._samples[run].append(sample)
+
+    def reached(self, run: str, attempt: int, first_step: int, last_step: int) -> None:
+        """How far an attempt has come."""
+        self._reached[run, attempt] = (first_step, last_step)
+
+    def flush(self, now: datetime) -> None:
+        """Write everything down, the daemon's heartbeat with it."""
+        with self._store.transaction() as tx:
+            for run, names in self._pending.items():
+                tx.counters.add(run, dict(names))
+            for run, samples in self._samples.items():
+                tx.samples.add(run, samples)
+            for (run, attempt), (first, last) in self._reached.items():
+                tx.attempts.reached(run, attempt, first, last)
+            tx.heartbeat.beat(now, self._boot_id)
+        self._pending.clear()
+        self._samples.clear()
+        self._reached.clear()
+
+
+def store_totals(store: Store) -> dict[str, dict[str, float]]:
+    """The totals as the last daemon left them."""
+    with store.transaction() as tx:
+        return tx.counters.all()

@@ -1,0 +1,249 @@
+"""What a person can ask for. Durable in the store before it is acknowledged; then a tick acts."""
+
+from __future__ import annotations
+
+import difflib
+import uuid
+from concurrent.futures import CancelledError
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from trainer.checkpoint.catalog import Verdict
+
+from orchestrator import config as configuration
+from orchestrator.domain import (
+    Attempt,
+    Checkpoint,
+    Effect,
+    Hold,
+    JournalEntry,
+    Reason,
+    Run,
+    RunState,
+    Sample,
+    Snapshot,
+)
+from orchestrator.errors import HomerunError, Invalid, Misconfigured, NotFound, Refused
+from orchestrator.orders import SaveOrder
+from orchestrator.store import Store, Transaction
+from orchestrator.supervisor import Supervisor, Wake
+from trainer.checkpoint import catalog
+from trainer.contract import spec as run_spec
+from trainer.contract.toml import InvalidFileError
+
+#: a save of the largest model that fits a home card, on a slow disk
+SAVE_TIMEOUT_SECONDS = 600.0
+
+_LIFTED_BY_RESUME = (Reason.USER, Reason.CRASH_LOOP)
+
+
+class Commands:
+    """The backend of the web side; every method may be called from any thread."""
+
+    def __init__(self, store: Store, supervisor: Supervisor, config: configuration.Config) -> None:
+        self._store = store
+        self._supervisor = supervisor
+        self._config = config
+
+    # --- readers ----------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        return self._supervisor.board.snapshot()
+
+    def wait_for_change(self, seen: datetime | None, timeout_seconds: float) -> Snapshot:
+        return self._supervisor.board.wait_for_change(seen, timeout_seconds)
+
+    def runs(self) -> list[Run]:
+        with self._store.transaction() as tx:
+            return tx.runs.all()
+
+    def run(self, name: str) -> Run:
+        with self._store.transaction() as tx:
+            return _known(tx, name)
+
+    def attempts(self, run: str) -> list[Attempt]:
+        with self._store.transaction() as tx:
+            return tx.attempts.of(_known(tx, run).name)
+
+    def checkpoints(self, run: str | None) -> list[Checkpoint]:
+        with self._store.transaction() as tx:
+            return tx.checkpoints.of(_known_or_current(tx, run).name)
+
+    def verify_checkpoints(self, run: str | None, name: str | None) -> list[Verdict]:
+        with self._store.transaction() as tx:
+            run_dir = self._supervisor.paths.run(_known_or_current(tx, run).name)
+        entries = catalog.list_checkpoints(run_dir)
+        if name is None:
+            return [catalog.verify(entry.path) for entry in entries] + catalog.damaged(run_dir)
+        chosen = [entry for entry in entries if entry.name == name]
+        if not chosen:
+            hint = _nearest(name, [entry.name for entry in entries])
+            raise NotFound(f"no checkpoint {name!r}", hint or "homerun checkpoints list")
+        return [catalog.verify(chosen[0].path)]
+
+    def journal(
+        self, *, after: int = 0, limit: int = 100, run: str | None = None
+    ) -> list[JournalEntry]:
+        with self._store.transaction() as tx:
+            if run is not None:
+                _known(tx, run)
+            return tx.journal.after(after, limit, run) if after else tx.journal.newest(limit, run)
+
+    def samples(self, run: str, limit: int) -> list[Sample]:
+        with self._store.transaction() as tx:
+            return tx.samples.of(_known(tx, run).name, limit)
+
+    def log_file(self, run: str | None) -> Path:
+        with self._store.transaction() as tx:
+            return self._supervisor.paths.run(_known_or_current(tx, run).name) / "trainer.log"
+
+    def config_view(self) -> dict[str, Any]:
+        return configuration.view(self._config)
+
+    # --- commands ---------------------------------------------------------------------------
+
+    def submit(self, spec: dict[str, Any], priority: int, source: str) -> Run:
+        try:
+            checked = run_spec.from_dict(spec)
+        except InvalidFileError as error:
+            raise Misconfigured(str(error), "correct the spec and submit it again") from None
+        corpus = checked.data.corpus
+        if corpus != run_spec.DEFAULT_CORPUS and not Path(corpus).is_dir():
+            raise Misconfigured(
+                f"data.corpus: no such directory {corpus}", "give a directory that exists"
+            )
+        now = self._supervisor.clock.now()
+        with self._store.transaction() as tx:
+            run = tx.runs.add(checked, priority, now)
+            tx.journal.write(
+                "run_submitted",
+                f"{run.name} is in the queue with priority {priority}.",
+                now,
+                run=run.name,
+                data={"source": source},
+            )
+        self._wake()
+        return run
+
+    def cancel(self, run: str, source: str) -> Run:
+        now = self._supervisor.clock.now()
+        with self._store.transaction() as tx:
+            known = _known(tx, run)
+            if known.state in (RunState.FINISHED, RunState.CANCELLED):
+                raise Refused(f"{run} is already {known.state}", "homerun runs")
+            tx.runs.set_state(run, RunState.CANCELLED, now)
+            tx.journal.write(
+                "run_cancelled",
+                f"{run} leaves the queue; its checkpoints stay.",
+                now,
+                run=run,
+                data={"source": source},
+            )
+            cancelled = _known(tx, run)
+        self._wake()
+        return cancelled
+
+    def pause(
+        self, *, run: str | None, until: datetime | None, release: bool, detail: str, source: str
+    ) -> Hold:
+        effect = Effect.RELEASE if release else Effect.PAUSE
+        return self._hold(run, effect, until, detail, source)
+
+    def finish(self, *, run: str | None, detail: str, source: str) -> Hold:
+        return self._hold(run, Effect.FINISH, None, detail, source)
+
+    def resume(self, *, run: str | None, source: str) -> list[Hold]:
+        now = self._supervisor.clock.now()
+        with self._store.transaction() as tx:
+            if run is not None:
+                _known(tx, run)
+            holds = [hold for hold in tx.holds.active(now) if run in (None, hold.run)]
+            lifted = [hold for hold in holds if hold.reason in _LIFTED_BY_RESUME]
+            tx.holds.end([hold.id for hold in lifted], now)
+            active = tx.runs.active()
+            for hold in lifted:
+                tx.journal.write(
+                    "hold_ended",
+                    f"The hold '{hold.reason}' was lifted.",
+                    now,
+                    run=hold.run,
+                    data={"source": source},
+                )
+            names = (None, active.name if active else None, run)
+            left = [hold for hold in tx.holds.active(now) if hold.run in names]
+        self._wake(forgive=True)
+        return left
+
+    def save_checkpoint(self, source: str) -> Checkpoint:
+        order = SaveOrder(f"{source}-{uuid.uuid4().hex[:12]}")
+        self._supervisor.inbox.put(order)
+        try:
+            return order.answer.result(timeout=SAVE_TIMEOUT_SECONDS)
+        except (TimeoutError, CancelledError):
+            raise HomerunError(
+                f"the trainer did not answer within {SAVE_TIMEOUT_SECONDS:.0f} s", "homerun logs"
+            ) from None
+
+    def _hold(
+        self, run: str | None, effect: Effect, until: datetime | None, detail: str, source: str
+    ) -> Hold:
+        now = self._supervisor.clock.now()
+        if until is not None and until <= now:
+            local = until.astimezone()
+            raise Invalid(f"{local:%F %T} is in the past", "give a time that is still to come")
+        with self._store.transaction() as tx:
+            if run is not None:
+                _known(tx, run)
+            # The newest word of the user counts: a pause replaces the one before it.
+            earlier = [
+                hold.id
+                for hold in tx.holds.active(now)
+                if hold.reason is Reason.USER and hold.run == run
+            ]
+            tx.holds.end(earlier, now)
+            hold = tx.holds.add(
+                Hold(
+                    reason=Reason.USER,
+                    effect=effect,
+                    source=source,
+                    since=now,
+                    until=until,
+                    detail=detail,
+                    run=run,
+                )
+            )
+            tx.journal.write(
+                "hold_started",
+                f"Held by user: {effect}" + (f" ({detail})" if detail else "") + ".",
+                now,
+                run=run,
+                data={"source": source, "until": until.isoformat() if until else None},
+            )
+        self._wake()
+        return hold
+
+    def _wake(self, *, forgive: bool = False) -> None:
+        self._supervisor.inbox.put(Wake(forgive=forgive))
+
+
+def _known(tx: Transaction, name: str) -> Run:
+    run = tx.runs.get(name)
+    if run is None:
+        hint = _nearest(name, [item.name for item in tx.runs.all()])
+        raise NotFound(f"no run {name!r}", hint or "homerun runs shows them all")
+    return run
+
+
+def _known_or_current(tx: Transaction, name: str | None) -> Run:
+    if name is not None:
+        return _known(tx, name)
+    runs = tx.runs.all()
+    if not runs:
+        raise NotFound("there is no run yet", "homerun submit spec.toml")
+    return runs[0]
+
+
+def _nearest(wrong: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(wrong, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,377 @@
+"""homerun.toml as frozen models. Every key is optional and has a default that works."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from orchestrator import places
+from orchestrator.durations import format_seconds, parse_seconds
+from orchestrator.errors import Misconfigured
+from trainer.contract import toml
+
+#: Ray refuses an object store below 75 MiB
+_SMALLEST_OBJECT_STORE_BYTES = 75 * 1024 * 1024
+
+
+def _seconds(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str):
+        return parse_seconds(value)
+    if info.context == "file" or isinstance(value, bool):
+        raise ValueError('must be a duration with its unit, such as "90s" or "2h"')
+    return value
+
+
+#: seconds as float; in the file a text such as "90s" or "2h"
+Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0.0)]
+Watts = Annotated[float, Field(strict=True, ge=0.0, le=20_000.0)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on ``host``."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class Section(BaseModel):
+    """What all tables of the file share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DaemonConfig(Section):
+    """The supervisor itself."""
+
+    state_dir: str = Field(
+        default_factory=lambda: str(places.default_state_dir(os.environ)),
+        min_length=1,
+        description="Directory for the database, the runs and their checkpoints, on a local disk. "
+        "Unless set: $HOMERUN_STATE_DIR, $STATE_DIRECTORY (systemd), $XDG_STATE_HOME/homerun, "
+        "~/.local/state/homerun.",
+    )
+    tick: Duration = Field(
+        default=1.0, gt=0.0, description="How often the daemon looks and decides."
+    )
+    stall_after: Duration = Field(
+        default=600.0,
+        gt=0.0,
+        description="A trainer without any sign of life for so long is killed and started anew.",
+    )
+    start_timeout: Duration = Field(
+        default=900.0,
+        gt=0.0,
+        description="The same while it still prepares data or loads a checkpoint.",
+    )
+    backoff_first: Duration = Field(
+        default=2.0,
+        description="Wait before the second attempt that made no progress; then it doubles.",
+    )
+    backoff_max: Duration = Field(default=300.0, description="The longest such wait.")
+    crash_loop_after: int = Field(
+        default=5,
+        strict=True,
+        ge=1,
+        description="So many attempts in a row without progress hold the run until you resume it.",
+    )
+    drain_timeout: Duration = Field(
+        default=120.0, description="How long a stopping daemon waits for the last checkpoint."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="How much the daemon logs."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.backoff_max < self.backoff_first:
+            raise PydanticCustomError(
+                "contradiction", "backoff_max|must not be below backoff_first"
+            )
+        return self
+
+    @property
+    def state_path(self) -> Path:
+        """``state_dir`` as a path."""
+        return Path(self.state_dir)
+
+
+class EngineConfig(Section):
+    """How trainer processes are started."""
+
+    kind: Literal["ray", "local"] = Field(
+        default="ray", description='"ray", or "local": the same trainer as a plain child process.'
+    )
+    object_store_bytes: int = Field(
+        default=80_000_000,
+        strict=True,
+        ge=_SMALLEST_OBJECT_STORE_BYTES,
+        description="Shared memory for Ray's object store; nothing large ever goes through it.",
+    )
+
+
+class WebConfig(Section):
+    """The page, the API and the metrics."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address to listen on. Any but a loopback address needs a token_file.",
+    )
+    port: int = Field(
+        default=8420, strict=True, ge=0, le=65535, description="0 takes any free port."
+    )
+    token_file: str = Field(
+        default="",
+        description="File with the token that commands and readers must show; mode 0600.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Further names under which the page may be asked for, such as those of a "
+        "reverse proxy or a compose service.",
+    )
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if not is_loopback(self.host) and not self.token_file:
+            raise PydanticCustomError(
+                "contradiction",
+                "host|{host} can be reached by other machines, so web.token_file must be set; "
+                "or listen on 127.0.0.1",
+                {"host": repr(self.host)},
+            )
+        return self
+
+
+class PowerConfig(Section):
+    """What the machine is taken to draw where there is no meter (NVML, RAPL)."""
+
+    idle_watts: Watts = Field(default=15.0, description="With the processor idle.")
+    busy_watts: Watts = Field(default=65.0, description="With the processor fully busy.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.busy_watts < self.idle_watts:
+            raise PydanticCustomError("contradiction", "busy_watts|must not be below idle_watts")
+        return self
+
+
+class StoreConfig(Section):
+    """The database."""
+
+    url: str = Field(
+        default="",
+        description="SQLAlchemy URL of another database, such as PostgreSQL. "
+        "Empty: SQLite in the state directory.",
+    )
+    url_file: str = Field(
+        default="", description="File that holds the URL, for one with a password."
+    )
+
+    @model_validator(mode="after")
+    def _one_url(self) -> Self:
+        if self.url and self.url_file:
+            raise PydanticCustomError("contradiction", "url_file|give url or url_file, not both")
+        return self
+
+
+class Config(Section):
+    """The whole file."""
+
+    #: made anew each time, because its state_dir depends on the environment
+    daemon: DaemonConfig = Field(default_factory=DaemonConfig)
+    engine: EngineConfig = EngineConfig()
+    web: WebConfig = WebConfig()
+    power: PowerConfig = PowerConfig()
+    store: StoreConfig = StoreConfig()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration and where it is from."""
+
+    config: Config
+    #: None: there is no file, everything is a default
+    file: Path | None
+    text: str
+    plain: dict[str, Any]
+
+
+def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Config:
+    """The effective configuration.
+
+    Args:
+        path: the file of --config; None looks in the usual places.
+
+    Raises:
+        Misconfigured: listing every problem as ``file:line: key: message``.
+    """
+    return load_from(path, env).config
+
+
+def load_from(path: Path | None, env: Mapping[str, str]) -> Loaded:
+    """As ``load``, with the file that it came from."""
+    file = places.config_file(path, env)
+    try:
+        plain, text = toml.read(file) if file is not None else ({}, "")
+        config = _checked(plain, text, str(file), env)
+    except toml.InvalidFileError as error:
+        raise Misconfigured(str(error), "correct it, then ask: homerun config check") from None
+    if file is not None:
+        config = _with_absolute_paths(config, file.absolute().parent)
+    return Loaded(config, file, text, plain)
+
+
+def view(config: Config) -> dict[str, Any]:
+    """As plain JSON types with durations as text and passwords masked."""
+    return {
+        name: {
+            key: _shown(key, getattr(section, key), is_duration(type(section), key))
+            for key in type(section).model_fields
+        }
+        for name, section in sections(config).items()
+    }
+
+
+def sections(config: Config) -> dict[str, Section]:
+    """The tables by name, in the order of the file."""
+    return {name: cast(Section, getattr(config, name)) for name in Config.model_fields}
+
+
+def is_duration(section: type[Section], key: str) -> bool:
+    """Whether the file writes this key as a text such as "2h"."""
+    metadata = section.model_fields[key].metadata
+    return any(isinstance(item, BeforeValidator) and item.func is _seconds for item in metadata)
+
+
+def _shown(key: str, value: Any, duration: bool) -> Any:
+    if duration:
+        return format_seconds(value)
+    if key == "url" and "@" in value and "://" in value:
+        scheme, _, rest = value.partition("://")
+        user, _, place = rest.rpartition("@")
+        return f"{scheme}://{user.split(':')[0]}:***@{place}" if ":" in user else value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _with_absolute_paths(config: Config, base: Path) -> Config:
+    tables: dict[str, Section] = {}
+    for name, key in (("daemon", "state_dir"), ("web", "token_file"), ("store", "url_file")):
+        section = tables.get(name) or sections(config)[name]
+        text = getattr(section, key)
+        if text:
+            absolute = str(places.resolve(text, base))
+            tables[name] = section.model_copy(update={key: absolute})
+    return config.model_copy(update=tables)
+
+
+# --- problems -------------------------------------------------------------------------------
+
+
+def _checked(plain: dict[str, Any], text: str, file: str, env: Mapping[str, str]) -> Config:
+    wanted = dict(plain)
+    daemon = plain.get("daemon", {})
+    if isinstance(daemon, dict) and "state_dir" not in daemon:
+        wanted["daemon"] = {**daemon, "state_dir": str(places.default_state_dir(env))}
+    config, errors = _validated(wanted)
+    if config is not None:
+        return config
+    # A table's own contradictions are only looked for once its keys are right, so ask again
+    # without the wrong ones: a person should see all problems at once.
+    _, more = _validated(_without(wanted, [error["loc"] for error in errors]))
+    problems = [_problem(item, text, file) for item in (*errors, *more)]
+    raise toml.InvalidFileError(sorted(problems, key=lambda problem: problem.line))
+
+
+def _validated(plain: dict[str, Any]) -> tuple[Config | None, list[ErrorDetails]]:
+    try:
+        return Config.model_validate(plain, context="file"), []
+    except ValidationError as error:
+        return None, error.errors()
+
+
+def _without(plain: dict[str, Any], places_to_drop: list[tuple[int | str, ...]]) -> dict[str, Any]:
+    tables = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in plain.items()
+    }
+    for place in places_to_drop:
+        if len(place) == 1:
+            tables.pop(str(place[0]), None)
+        elif isinstance(table := tables.get(str(place[0])), dict):
+            table.pop(str(place[1]), None)
+    return tables
+
+
+def _problem(error: ErrorDetails, text: str, file: str) -> toml.Problem:
+    key, message = tuple(error["loc"]), _sentence(error)
+    if error["type"] == "contradiction":
+        name, _, message = error["msg"].partition("|")
+        key = (*key, name)
+    return toml.Problem(file, toml.line_of(text, key), toml.dotted(key), message)
+
+
+def _sentence(error: ErrorDetails) -> str:
+    value, limits = error["input"], error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return toml.unknown_key(str(error["loc"][-1]), _known(error["loc"][:-1]))
+        case "literal_error":
+            return _no_such_choice(value, str(limits["expected"]))
+        case "value_error":
+            return str(limits["error"])
+        case "greater_than" if "gt" in limits:
+            return f"must be more than {limits['gt']:g} (is {value})"
+        case "greater_than_equal" if "ge" in limits:
+            return f"must be at least {limits['ge']:,} (is {value})"
+        case "less_than_equal" if "le" in limits:
+            return f"must be at most {limits['le']:,} (is {value})"
+        case "string_too_short":
+            return "must not be empty"
+        case kind if kind in _WANTED:
+            return f"must be {_WANTED[kind]}, not {_kind(value)}"
+    return error["msg"]
+
+
+_WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "a text",
+    "tuple_type": "a list of texts",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
+
+
+def _kind(value: Any) -> str:
+    names = {str: "a text", int: "a number", float: "a number", bool: "true or false"}
+    return names.get(type(value), "a table" if isinstance(value, dict) else "a list")
+
+
+def _no_such_choice(value: Any, expected: str) -> str:
+    choices = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
+    hint = toml.nearest(str(value), choices) or f"choose one of {', '.join(choices)}"
+    return f"no such choice {value!r}; {hint}"
+
+
+def _known(table: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in table:
+        annotation = model.model_fields[str(part)].annotation
+        assert isinstance(annotation, type), "tables are models"
+        model = annotation
+    return list(model.model_fields)

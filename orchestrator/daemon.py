@@ -1,0 +1,330 @@
+"""The composition root: builds everything once, runs the supervisor, and takes it all down again."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from orchestrator.calendar import Calendar
+from orchestrator.commands import Commands
+from orchestrator.config import Config
+from orchestrator.decide import Policy
+from orchestrator.domain import DaemonView, Run, RunState, to_json
+from orchestrator.engine.client import EngineClient
+from orchestrator.engine.process import runtime_dir
+from orchestrator.errors import Refused
+from orchestrator.home.boot import boot_id
+from orchestrator.home.clock import SystemClock
+from orchestrator.home.meter import best_meter
+from orchestrator.home.systemd import Notifier
+from orchestrator.paths import Paths
+from orchestrator.store import Store
+from orchestrator.supervisor import Supervisor
+from orchestrator.version import VERSION
+from orchestrator.web.server import WebServer
+from trainer.checkpoint import catalog
+
+log = logging.getLogger(__name__)
+
+#: shows the snapshot until it may stop; runs in a thread of its own
+Watch = Callable[[Callable[[], dict[str, Any]], Callable[[], bool]], None]
+
+_LOG_BYTES = 10_000_000
+
+
+@dataclass
+class Daemon:
+    """All the parts, built and not yet started."""
+
+    config: Config
+    paths: Paths
+    store: Store
+    supervisor: Supervisor
+    commands: Commands
+    web: WebServer
+    calendar: Calendar
+    notifier: Notifier
+
+
+def run_daemon(
+    config: Config,
+    *,
+    first_run: dict[str, Any] | None = None,
+    watch: Watch | None = None,
+    until_finished: bool = False,
+) -> int:
+    """Run until a signal asks for the end, or until ``first_run`` is finished.
+
+    Returns the exit code. Raises HomerunError when the daemon cannot start at all.
+    """
+    paths = Paths(config.daemon.state_path)
+    _make_state_dir(paths)
+    with _sole_owner(paths.lock):
+        _log_to_file(paths.log, config.daemon.log_level, also_stderr=watch is None)
+        with contextlib.ExitStack() as stack:
+            daemon = _build(config, paths, stack)
+            name = _submit_first(daemon, first_run)
+            _run(daemon, watch, name if until_finished else None)
+            print(last_line(daemon, name), file=sys.stderr if watch is None else sys.stdout)
+            return 0
+
+
+def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
+    clock = SystemClock()
+    store = Store.open(_store_url(config, paths))
+    stack.callback(store.close)
+    runtime = runtime_dir(paths.state)
+
+    web = WebServer(host=config.web.host, port=config.web.port)
+    view = DaemonView(
+        pid=os.getpid(),
+        version=VERSION,
+        started=clock.now(),
+        state_dir=str(paths.state),
+        address=web.url,
+        engine=config.engine.kind,
+        engine_state="off",
+    )
+    supervisor = Supervisor(
+        store=store,
+        engine=lambda notify: EngineClient(
+            config.engine.kind,
+            state_dir=paths.state,
+            runtime_dir=runtime,
+            notify=notify,
+            clock=clock,
+        ),
+        clock=clock,
+        meter=best_meter(clock, config.power.idle_watts, config.power.busy_watts),
+        policy=policy_of(config),
+        paths=paths,
+        daemon=view,
+        boot_id=boot_id(),
+        tick_seconds=config.daemon.tick,
+    )
+    commands = Commands(store, supervisor, config)
+    notifier = Notifier(os.environ)
+    return Daemon(config, paths, store, supervisor, commands, web, Calendar(), notifier)
+
+
+def policy_of(config: Config) -> Policy:
+    """The decisions' numbers out of the configuration."""
+    return Policy(
+        stall_after_seconds=config.daemon.stall_after,
+        start_timeout_seconds=config.daemon.start_timeout,
+        stop_timeout_seconds=config.daemon.drain_timeout,
+        backoff_first_seconds=config.daemon.backoff_first,
+        backoff_max_seconds=config.daemon.backoff_max,
+        crash_loop_after=config.daemon.crash_loop_after,
+    )
+
+
+def _store_url(config: Config, paths: Paths) -> str:
+    if config.store.url_file:
+        return Path(config.store.url_file).read_text(encoding="utf-8").strip()
+    return config.store.url or f"sqlite:///{paths.store}"
+
+
+# --- the state directory --------------------------------------------------------------------
+
+
+def _make_state_dir(paths: Paths) -> None:
+    try:
+        paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        paths.runs.mkdir(exist_ok=True)
+        paths.data.mkdir(exist_ok=True)
+        with paths.lock.open("a"):
+            pass
+    except OSError as error:
+        raise Refused(
+            f"the state directory {paths.state} cannot be written: {error.strerror}",
+            "make it writable for this user, or set daemon.state_dir (HOMERUN_STATE_DIR)",
+        ) from None
+
+
+@contextlib.contextmanager
+def _sole_owner(lock: Path) -> Iterator[None]:
+    """The lock that only one daemon a state directory can hold; it dies with the process."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            raise Refused(
+                f"another daemon (pid {owner}) owns {lock.parent}",
+                "talk to it with homerun status, or give this one another state directory",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _log_to_file(path: Path, level: str, *, also_stderr: bool) -> None:
+    handlers: list[logging.Handler] = [
+        logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=2)
+    ]
+    if also_stderr:
+        handlers.append(logging.StreamHandler())
+    logging.basicConfig(
+        level=level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        handlers=handlers,
+        force=True,
+    )
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+
+
+# --- running --------------------------------------------------------------------------------
+
+
+def _submit_first(daemon: Daemon, spec: dict[str, Any] | None) -> str | None:
+    if spec is None:
+        return None
+    known = {run.name for run in daemon.commands.runs()}
+    if spec["name"] not in known:
+        daemon.commands.submit(spec, priority=0, source="demo")
+    return str(spec["name"])
+
+
+def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
+    supervisor = daemon.supervisor
+    supervisor.recover()
+    daemon.web.start(daemon.commands, daemon.config)
+    _write_address(daemon)
+    _fill_calendar(daemon)
+    supervisor.after_tick = lambda: _after_tick(daemon, until)
+    stopped = threading.Event()
+    thread = _start_watch(watch, supervisor, stopped)
+    with _signals(daemon):
+        daemon.calendar.start()
+        daemon.notifier.ready()
+        supervisor.journal("daemon_started", f"homerun {VERSION} started.", pid=os.getpid())
+        log.info("homerun %s listens on %s", VERSION, daemon.web.url)
+        try:
+            supervisor.run_until_drained()
+            supervisor.journal("daemon_stopped", "homerun stopped.")
+        finally:
+            supervisor.close_engine()
+            stopped.set()
+            if thread is not None:
+                thread.join()
+            daemon.calendar.stop()
+            daemon.web.stop()
+            daemon.paths.address.unlink(missing_ok=True)
+
+
+def _start_watch(
+    watch: Watch | None, supervisor: Supervisor, stopped: threading.Event
+) -> threading.Thread | None:
+    if watch is None:
+        return None
+    thread = threading.Thread(
+        target=watch,
+        args=(lambda: to_json(supervisor.board.snapshot()), stopped.is_set),
+        name="live-view",
+    )
+    thread.start()
+    return thread
+
+
+def _write_address(daemon: Daemon) -> None:
+    view = daemon.supervisor.board.snapshot().daemon
+    content = {"pid": view.pid, "url": daemon.web.url, "started": to_json(view.started)}
+    temporary = daemon.paths.address.with_suffix(".new")
+    temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    temporary.replace(daemon.paths.address)
+
+
+def _after_tick(daemon: Daemon, until: str | None) -> None:
+    supervisor = daemon.supervisor
+    daemon.notifier.status(supervisor.board.snapshot().headline)
+    if until is not None and supervisor.life is None and not supervisor.draining:
+        with daemon.store.transaction() as tx:
+            run = tx.runs.get(until)
+        if run is not None and run.state in (RunState.FINISHED, RunState.CANCELLED):
+            supervisor.drain()
+
+
+@contextlib.contextmanager
+def _signals(daemon: Daemon) -> Iterator[None]:
+    """SIGINT and SIGTERM drain; the second one does not wait for the checkpoint."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if daemon.supervisor.draining:
+            daemon.supervisor.hurry()
+            return
+        daemon.notifier.stopping(daemon.config.daemon.drain_timeout)
+        daemon.supervisor.drain()
+
+    earlier = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+# --- chores ---------------------------------------------------------------------------------
+
+
+def _fill_calendar(daemon: Daemon) -> None:
+    if not daemon.config.store.url and not daemon.config.store.url_file:
+        daemon.calendar.daily(4, 30, "store-backup", lambda: backup_store(daemon))
+    daemon.calendar.every(timedelta(hours=1), "retention", lambda: sweep_checkpoints(daemon))
+
+
+def backup_store(daemon: Daemon) -> None:
+    """Copy the embedded database; replaces yesterday's copy only when today's is whole."""
+    daemon.store.backup(daemon.paths.backup)
+
+
+def sweep_checkpoints(daemon: Daemon) -> None:
+    """Apply each run's retention again, for deletions that failed at their time."""
+    for run in daemon.commands.runs():
+        run_dir = daemon.paths.run(run.name)
+        if run.state is RunState.ACTIVE and run_dir.is_dir():
+            deleted = catalog.retain(run_dir, int(run.spec["checkpoint"]["keep"]), ())
+            with daemon.store.transaction() as tx:
+                for name in deleted:
+                    tx.checkpoints.remove(run.name, name)
+
+
+# --- the last word --------------------------------------------------------------------------
+
+
+def last_line(daemon: Daemon, name: str | None) -> str:
+    """Where things stand, for the person who has just pressed Ctrl-C."""
+    runs = daemon.commands.runs()
+    chosen = [run for run in runs if run.name == name] or runs
+    if not chosen:
+        return "homerun: stopped; there is no run."
+    return f"homerun: stopped; {_standing(daemon, chosen[0])}"
+
+
+def _standing(daemon: Daemon, run: Run) -> str:
+    if run.state is RunState.FINISHED:
+        return f"{run.name} is finished."
+    checkpoints = daemon.commands.checkpoints(run.name)
+    if not checkpoints:
+        return f"{run.name} has no checkpoint yet; it starts from the beginning next time."
+    of = f" of {run.steps}" if run.steps else ""
+    return (
+        f"{run.name} stands at step {checkpoints[0].step}{of}, saved as {checkpoints[0].name}. "
+        "The same command goes on from there."
+    )

@@ -1,0 +1,93 @@
+"""What the daemon does first: understand what the last one left behind."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from orchestrator.domain import AttemptEnd, Checkpoint, Run
+from orchestrator.store import Store, Transaction
+from trainer.checkpoint import catalog
+
+#: a shorter silence is an ordinary restart
+OUTAGE_AFTER = timedelta(seconds=60)
+
+
+def close_open_attempts(store: Store, now: datetime, boot_id: str) -> None:
+    """End what the last daemon could not end any more, and measure the outage."""
+    with store.transaction() as tx:
+        last = tx.heartbeat.last()
+        rebooted = last is not None and bool(boot_id) and last[1] != boot_id
+        end = AttemptEnd.REBOOT if rebooted else AttemptEnd.DAEMON_LOST
+        cause = "the machine went down" if rebooted else "the daemon died above it"
+        orphans = tx.attempts.open()
+        for attempt in orphans:
+            tx.attempts.end(attempt.run, attempt.number, end, cause, now, attempt.last_step)
+            tx.counters.add(attempt.run, {"restarts": 1, f"restarts_{end.value}": 1})
+            tx.journal.write(
+                "attempt_ended",
+                f"Attempt {attempt.number} at {attempt.run} ended: {cause}.",
+                now,
+                severity="warning",
+                run=attempt.run,
+                data={"attempt": attempt.number, "end": end.value, "cause": cause},
+            )
+        if last is not None and orphans:
+            _tell_outage(tx, last[0], now, orphans[-1].run, rebooted)
+
+
+def _tell_outage(
+    tx: Transaction, last_beat: datetime, now: datetime, run: str, rebooted: bool
+) -> None:
+    gap = now - last_beat
+    if gap < timedelta(0):
+        message = f"The clock stands {-gap} before the last heartbeat; the outage is unknown."
+        tx.journal.write("outage", message, now, severity="warning", run=run)
+    elif gap >= OUTAGE_AFTER or rebooted:
+        tx.counters.add(run, {"outages": 1, "outage_seconds": gap.total_seconds()})
+        message = f"Nothing ran for {gap.total_seconds():.0f} s, since {last_beat:%F %T} UTC."
+        tx.journal.write(
+            "outage",
+            message,
+            now,
+            severity="warning",
+            run=run,
+            data={"since": last_beat.isoformat(), "seconds": gap.total_seconds()},
+        )
+
+
+def index_checkpoints(store: Store, runs: list[Run], runs_dir: Path, now: datetime) -> None:
+    """Make the index say what the disk says. The disk is the truth."""
+    for run in runs:
+        run_dir = runs_dir / run.name
+        if not run_dir.is_dir():
+            continue
+        on_disk = {entry.name: entry for entry in catalog.list_checkpoints(run_dir)}
+        with store.transaction() as tx:
+            indexed = {row.name for row in tx.checkpoints.of(run.name)}
+            for name in indexed - on_disk.keys():
+                tx.checkpoints.remove(run.name, name)
+            for name in on_disk.keys() - indexed:
+                tx.checkpoints.add(row_of(run.name, on_disk[name]))
+            if indexed - on_disk.keys():
+                lost = ", ".join(sorted(indexed - on_disk.keys()))
+                tx.journal.write(
+                    "checkpoint_gone",
+                    f"No longer on the disk: {lost}.",
+                    now,
+                    severity="warning",
+                    run=run.name,
+                )
+
+
+def row_of(run: str, entry: catalog.Entry) -> Checkpoint:
+    """The index row of a checkpoint on disk."""
+    return Checkpoint(
+        run=run,
+        name=entry.name,
+        step=entry.step,
+        created=entry.created,
+        size_bytes=entry.size_bytes,
+        attempt=entry.attempt,
+        reason=entry.reason,
+    )

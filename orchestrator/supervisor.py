@@ -1,0 +1,444 @@
+"""The tick: sense, decide, act. One thread, one inbox; everybody else leaves notes there."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from orchestrator import decide as d
+from orchestrator import recovery
+from orchestrator.board import Board
+from orchestrator.books import Books
+from orchestrator.domain import (
+    Attempt,
+    AttemptEnd,
+    DaemonView,
+    Hold,
+    Power,
+    Reason,
+    Run,
+    RunState,
+)
+from orchestrator.engine.base import (
+    Engine,
+    EngineLost,
+    EngineReady,
+    Note,
+    TrainerEvent,
+    TrainerExited,
+)
+from orchestrator.errors import Held, HomerunError, Refused
+from orchestrator.home.clock import Clock
+from orchestrator.home.meter import Meter
+from orchestrator.listener import Listener
+from orchestrator.orders import Orders, SaveOrder
+from orchestrator.paths import Paths
+from orchestrator.progress import Life, Progress
+from orchestrator.store import Store
+from orchestrator.view import Situation, build
+from trainer.checkpoint import catalog
+from trainer.contract import messages as m
+from trainer.contract import spec as run_spec
+from trainer.contract.job import Job
+
+#: the longest that counters and curve points wait in memory
+FLUSH_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Something changed in the store: tick now. ``forgive`` ends a back-off."""
+
+    forgive: bool = False
+
+
+Item = Note | SaveOrder | Wake
+
+
+class Supervisor:
+    """Owns the run, the trainer's life and the snapshot. Not thread-safe but for ``inbox``."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        engine: Callable[[Callable[[Note], None]], Engine],
+        clock: Clock,
+        meter: Meter,
+        policy: d.Policy,
+        paths: Paths,
+        daemon: DaemonView,
+        boot_id: str,
+        tick_seconds: float = 1.0,
+    ) -> None:
+        self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self.store = store
+        self.clock = clock
+        self.paths = paths
+        self.draining = False
+        self.hurried = False
+        self._policy = policy
+        self._meter = meter
+        self._tick_seconds = tick_seconds
+        self._daemon = daemon
+        self._boot_id = boot_id
+        self._engine = engine(self.inbox.put)
+        self._engine_state = d.EngineState.OFF
+        self.books = Books(store, boot_id)
+        self.life: Life | None = None
+        self.progress: Progress | None = None
+        self._listener = Listener(self)
+        self._not_before = clock.monotonic()
+        self._engine_failures = 0
+        self._last_tick = clock.monotonic()
+        self._last_flush = clock.monotonic()
+        self.board = Board()
+        self.orders = Orders()
+        #: called after every tick, for the watchdog and for an end that is waited for
+        self.after_tick: Callable[[], None] = lambda: None
+        self._situation = Situation()
+
+    # --- life of the daemon -----------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Take over from the last daemon. Nothing of it may live any more."""
+        now = self.clock.now()
+        recovery.close_open_attempts(self.store, now, self._boot_id)
+        with self.store.transaction() as tx:
+            runs = tx.runs.all()
+        for run in runs:
+            if (self.paths.run(run.name)).is_dir():
+                catalog.sweep(self.paths.run(run.name))
+        recovery.index_checkpoints(self.store, runs, self.paths.runs, now)
+        self.books = Books(self.store, self._boot_id)
+        self.books.flush(now)
+        self._publish()
+
+    def run_until_drained(self) -> None:
+        """The main loop: returns when a drain is complete and nothing runs any more."""
+        while not (self.draining and self.life is None):
+            self.tick()
+            self.after_tick()
+            deadline = self.clock.monotonic() + self._tick_seconds
+            item = self.clock.get(self.inbox, self._tick_seconds)
+            while item is not None:
+                self.take(item)
+                # Bursts of notes are taken in one go, but never past the next tick.
+                if self._acts_at_once(item) or self.clock.monotonic() >= deadline:
+                    break
+                item = self._next_now()
+        self.close_engine()
+        self.books.flush(self.clock.now())
+        self._publish()
+
+    def _next_now(self) -> Item | None:
+        try:
+            return self.inbox.get_nowait()
+        except queue.Empty:
+            return None
+
+    @staticmethod
+    def _acts_at_once(item: Item) -> bool:
+        return not isinstance(item, TrainerEvent) or not isinstance(item.event, m.Heartbeat)
+
+    def drain(self) -> None:
+        """Ask for a checkpoint and an end. Safe in a signal handler."""
+        self.draining = True
+        self.inbox.put(Wake())
+
+    def hurry(self) -> None:
+        """Wait for the checkpoint of a drain no longer. Safe in a signal handler."""
+        self.hurried = True
+        self.inbox.put(Wake())
+
+    def close_engine(self) -> None:
+        """Make sure that nothing of ours runs any more, whatever happened before."""
+        if self._engine_state is not d.EngineState.OFF:
+            self._engine.shutdown()
+            self._engine_state = d.EngineState.OFF
+
+    # --- the tick ---------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Sense, decide, act, and show."""
+        self._account()
+        self._expire_holds()
+        run = self._choose_run()
+        decision = d.decide(self._facts(run), self._policy)
+        for hold in decision.new_holds:
+            self._write_hold(hold)
+        self._situation.setpoint = decision.setpoint
+        self._situation.holds = decision.holds
+        action = d.reconcile(decision.setpoint, self._observed(run), self._policy)
+        if self.hurried and self.life is not None and not self.life.killed:
+            action = d.Action(d.Act.KILL, "told twice to stop, not needed any more")
+        if action is not None:
+            self._act(action, run)
+        if self.life is None:
+            self.orders.refuse_all(self._nobody_to_save())
+        if self.clock.monotonic() - self._last_flush >= FLUSH_SECONDS:
+            self.flush()
+        self._publish()
+
+    def take(self, item: Item) -> None:
+        """Take one item out of the inbox in."""
+        match item:
+            case TrainerEvent():
+                self._listener.hear(item)
+            case TrainerExited():
+                self._trainer_gone(item)
+            case EngineReady():
+                self._engine_state = d.EngineState.READY
+                self._engine_failures = 0
+            case EngineLost():
+                self._engine_gone(item)
+            case SaveOrder():
+                self._order(item)
+            case Wake(forgive=True):
+                self._not_before = self.clock.monotonic()
+
+    def flush(self) -> None:
+        """Write the books."""
+        self.books.flush(self.clock.now())
+        self._last_flush = self.clock.monotonic()
+
+    @property
+    def power(self) -> Power:
+        """The last reading of the meter."""
+        return self._situation.power
+
+    def keep_of(self, run: str) -> int:
+        """How many checkpoints the run's spec keeps."""
+        if self._situation.run is None or self._situation.run.name != run:
+            return run_spec.CheckpointSpec().keep
+        return int(self._situation.run.spec["checkpoint"]["keep"])
+
+    def journal(
+        self,
+        kind: str,
+        message: str,
+        *,
+        severity: str = "info",
+        run: str | None = None,
+        **data: object,
+    ) -> None:
+        """Write one line into the journal."""
+        with self.store.transaction() as tx:
+            tx.journal.write(
+                kind, message, self.clock.now(), severity=severity, run=run, data=dict(data)
+            )
+
+    # --- sense ------------------------------------------------------------------------------
+
+    def _account(self) -> None:
+        now = self.clock.monotonic()
+        seconds, self._last_tick = now - self._last_tick, now
+        power = self._situation.power = self._meter.read()
+        if self.life is None:
+            return
+        self.books.energy(self.life.run, power, seconds)
+        if self.life.ready is not None and self.life.phase.phase != "paused":
+            self.books.count(self.life.run, "active_seconds", seconds)
+
+    def _expire_holds(self) -> None:
+        now = self.clock.now()
+        with self.store.transaction() as tx:
+            expired = tx.holds.expired(now)
+            tx.holds.end([hold.id for hold in expired], now)
+            for hold in expired:
+                tx.journal.write(
+                    "hold_ended", f"The hold '{hold.reason}' ended on time.", now, run=hold.run
+                )
+
+    def _choose_run(self) -> Run | None:
+        now = self.clock.now()
+        with self.store.transaction() as tx:
+            run = tx.runs.active()
+            if run is None and self.life is None and (run := tx.runs.next_queued()):
+                tx.runs.set_state(run.name, RunState.ACTIVE, now)
+                tx.journal.write(
+                    "run_activated", f"It is the turn of {run.name}.", now, run=run.name
+                )
+                run = dataclasses.replace(run, state=RunState.ACTIVE)
+            self._situation.queue = [
+                item for item in tx.runs.all() if item.state is RunState.QUEUED
+            ]
+            self._situation.journal = tx.journal.newest(8)
+            self._situation.stored_holds = tx.holds.active(now)
+        if run is not None and (self.progress is None or self.progress.run != run.name):
+            self.progress = self._listener.recall(run)
+        self._situation.run = run
+        return run
+
+    def _facts(self, run: Run | None) -> d.Facts:
+        row = self._fruitless(run)
+        return d.Facts(
+            now=self.clock.now(),
+            run=run.name if run else None,
+            holds=tuple(self._situation.stored_holds),
+            draining=self.draining,
+            failures=len(row),
+            last_failure=row[-1].cause if row else "",
+        )
+
+    def _fruitless(self, run: Run | None) -> list[Attempt]:
+        if run is None:
+            return []
+        with self.store.transaction() as tx:
+            forgiven = tx.holds.last_ended(Reason.CRASH_LOOP, run.name)
+            return d.fruitless_failures(tx.attempts.of(run.name), forgiven)
+
+    def _observed(self, run: Run | None) -> d.Observed:
+        now = self.clock.monotonic()
+        return d.Observed(
+            run=run.name if run else None,
+            engine=self._engine_state,
+            trainer=self.life.observed(now) if self.life else None,
+            backoff_left_seconds=self._not_before - now,
+        )
+
+    # --- act --------------------------------------------------------------------------------
+
+    def _act(self, action: d.Action, run: Run | None) -> None:
+        match action.act:
+            case d.Act.OPEN_ENGINE:
+                self._engine_state = d.EngineState.STARTING
+                self._engine.open()
+            case d.Act.CLOSE_ENGINE:
+                self._engine.shutdown()
+                self._engine_state = d.EngineState.OFF
+            case d.Act.START_TRAINER:
+                assert run is not None, "only a run is started"
+                self._start(run)
+            case d.Act.KILL:
+                self._kill(action.why)
+            case d.Act.PAUSE:
+                self._tell(m.Pause(), d.Told.PAUSE)
+            case d.Act.RESUME:
+                self._tell(m.Resume(), d.Told.GO)
+            case d.Act.FINISH:
+                self._tell(m.Finish(), d.Told.FINISH)
+            case d.Act.STOP:
+                self._tell(m.Stop(), d.Told.STOP)
+
+    def _start(self, run: Run) -> None:
+        now = self.clock.now()
+        run_dir = self.paths.run(run.name)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with self.store.transaction() as tx:
+            attempt = tx.attempts.begin(run.name, now)
+            tx.journal.write(
+                "attempt_started",
+                f"Attempt {attempt.number} at {run.name} started.",
+                now,
+                run=run.name,
+                data={"attempt": attempt.number},
+            )
+        # From here on nobody of an older attempt can commit a checkpoint any more.
+        catalog.raise_fence(run_dir, attempt.number)
+        mono = self.clock.monotonic()
+        self.life = Life(run.name, attempt.number, mono, now, last_event=mono, told_at=mono)
+        self._engine.start(
+            Job(
+                spec=run_spec.from_dict(run.spec),
+                attempt=attempt.number,
+                run_dir=str(run_dir),
+                data_dir=str(self.paths.data),
+            )
+        )
+
+    def _tell(self, command: m.Command, told: d.Told) -> None:
+        assert self.life is not None, "reconcile only speaks to a trainer that lives"
+        self.life.told, self.life.told_at = told, self.clock.monotonic()
+        self._engine.command(command)
+
+    def _kill(self, why: str) -> None:
+        assert self.life is not None, "reconcile only kills a trainer that lives"
+        self.life.killed = why
+        self.life.killed_for_stall = self.life.told is not d.Told.STOP and "needed" not in why
+        self._engine.kill(why)
+
+    def _order(self, order: SaveOrder) -> None:
+        if self.life is None or self.life.ready is None:
+            order.answer.set_exception(self._nobody_to_save())
+            return
+        self.orders.add(order)
+        self._engine.command(m.Save(order.request))
+
+    def _nobody_to_save(self) -> HomerunError:
+        if self._situation.holds:
+            reasons = ", ".join(hold.reason for hold in self._situation.holds)
+            return Held(f"no trainer runs: held by {reasons}", "homerun resume, or wait")
+        return Refused("no trainer runs, so there is nothing to save", "homerun status tells why")
+
+    # --- ends -------------------------------------------------------------------------------
+
+    def _trainer_gone(self, note: TrainerExited) -> None:
+        life = self.life
+        if life is None or life.attempt != note.attempt:
+            return
+        self.life = None
+        self._listener.finish_attempt(life, *how_it_ended(life, note.cause))
+        self._wait_after_failure(life.run)
+
+    def _engine_gone(self, note: EngineLost) -> None:
+        self._engine_state = d.EngineState.OFF
+        life, self.life = self.life, None
+        if life is not None and not life.farewell:
+            end = AttemptEnd.STOPPED if life.told is d.Told.STOP else AttemptEnd.ENGINE_LOST
+            self._listener.finish_attempt(life, end, note.cause)
+            self._wait_after_failure(life.run)
+        elif life is not None:
+            self._listener.finish_attempt(life, *how_it_ended(life, note.cause))
+        else:
+            self._engine_failures += 1
+            seconds = d.backoff_seconds(self._engine_failures, self._policy)
+            self._not_before = self.clock.monotonic() + seconds
+            self.journal("engine_lost", f"The engine ended: {note.cause}.", severity="warning")
+
+    def _wait_after_failure(self, run_name: str) -> None:
+        with self.store.transaction() as tx:
+            run = tx.runs.get(run_name)
+        seconds = d.backoff_seconds(len(self._fruitless(run)), self._policy)
+        self._not_before = self.clock.monotonic() + seconds
+
+    def _write_hold(self, hold: Hold) -> None:
+        with self.store.transaction() as tx:
+            tx.holds.add(hold)
+            tx.journal.write(
+                "hold_started",
+                f"Held by {hold.reason}: {hold.detail}.",
+                hold.since,
+                severity="error" if hold.reason is Reason.CRASH_LOOP else "info",
+                run=hold.run,
+            )
+
+    # --- show -------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        situation = self._situation
+        situation.now = self.clock.now()
+        situation.daemon = dataclasses.replace(self._daemon, engine_state=self._engine_state.value)
+        situation.life, situation.progress = self.life, self.progress
+        situation.totals = self.books.totals()
+        wait = self._not_before - self.clock.monotonic()
+        situation.next_start = situation.now + timedelta(seconds=wait) if wait > 0 else None
+        self.board.put(build(situation))
+
+
+def how_it_ended(life: Life, cause: str) -> tuple[AttemptEnd, str]:
+    """Name the end of a trainer from what it said last, what we did, and how it exited."""
+    match life.farewell:
+        case m.Finished():
+            return AttemptEnd.FINISHED, "reached its horizon"
+        case m.Stopped():
+            return AttemptEnd.STOPPED, f"stopped as told at step {life.farewell.step}"
+        case m.Failed():
+            return AttemptEnd.CRASHED, f"{life.farewell.kind}: {life.farewell.message}"
+    if life.killed:
+        end = AttemptEnd.STALLED if life.killed_for_stall else AttemptEnd.STOPPED
+        return end, life.killed
+    return AttemptEnd.CRASHED, cause

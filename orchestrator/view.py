@@ -1,0 +1,118 @@
+"""The snapshot: all that readers may know, put together in one place. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from orchestrator.domain import (
+    DaemonView,
+    Effect,
+    Hold,
+    JournalEntry,
+    Power,
+    QueueItem,
+    Run,
+    RunView,
+    Setpoint,
+    Snapshot,
+)
+from orchestrator.headline import headline
+from orchestrator.progress import Life, Progress
+
+_UNKNOWN_POWER = Power(None, "none", measured=False)
+
+
+@dataclass
+class Situation:
+    """What the supervisor gathered during one tick."""
+
+    now: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    daemon: DaemonView | None = None
+    setpoint: Setpoint = field(default_factory=lambda: Setpoint(Effect.RUN))
+    holds: tuple[Hold, ...] = ()
+    stored_holds: list[Hold] = field(default_factory=list)
+    run: Run | None = None
+    queue: list[Run] = field(default_factory=list)
+    journal: list[JournalEntry] = field(default_factory=list)
+    life: Life | None = None
+    progress: Progress | None = None
+    power: Power = _UNKNOWN_POWER
+    totals: dict[str, dict[str, float]] = field(default_factory=dict)
+    next_start: datetime | None = None
+
+
+def build(situation: Situation) -> Snapshot:
+    """The snapshot of a situation."""
+    assert situation.daemon is not None, "the supervisor knows its daemon"
+    run = _run_view(situation)
+    return Snapshot(
+        time=situation.now,
+        headline=headline(
+            situation.now, run, situation.setpoint, situation.holds, len(situation.queue)
+        ),
+        daemon=situation.daemon,
+        setpoint=situation.setpoint,
+        holds=situation.holds,
+        run=run,
+        queue=tuple(QueueItem(item.name, item.priority) for item in situation.queue),
+        counters=situation.totals,
+        journal=tuple(situation.journal),
+    )
+
+
+def _run_view(situation: Situation) -> RunView | None:
+    run, progress = situation.run, situation.progress
+    if run is None or progress is None or progress.run != run.name:
+        return None
+    life = situation.life if situation.life and situation.life.run == run.name else None
+    totals = situation.totals.get(run.name, {})
+    energy = totals.get("energy_joules", 0.0)
+    return RunView(
+        name=run.name,
+        state=run.state,
+        phase=life.phase.phase if life else "idle",
+        phase_detail=life.phase.detail if life else "",
+        phase_fraction=life.phase.fraction if life and life.phase.fraction >= 0 else None,
+        attempt=life.attempt if life else None,
+        trainer_pid=life.pid if life else None,
+        parameters=progress.parameters,
+        step=progress.step,
+        steps=progress.steps,
+        micro=progress.micro,
+        micro_batches=progress.micro_batches,
+        tokens=progress.tokens,
+        epoch=progress.epoch,
+        loss=progress.loss,
+        bits_per_byte=progress.bits_per_byte,
+        bits_per_byte_before=progress.bits_per_byte_before,
+        tokens_per_second=progress.tokens_per_second,
+        mfu=progress.mfu,
+        peak_source=progress.peak_source,
+        step_seconds=progress.step_seconds,
+        gradient_norm=progress.gradient_norm,
+        lr_multiplier=progress.lr_multiplier,
+        progress=progress.fraction,
+        eta=_eta(situation, progress),
+        power=situation.power,
+        energy_joules=energy,
+        energy_measured=energy > 0 and totals.get("energy_estimated_joules", 0.0) == 0,
+        active_seconds=totals.get("active_seconds", 0.0),
+        lost_steps=int(totals.get("lost_steps", 0)),
+        restarts=int(totals.get("restarts", 0)),
+        checkpoint=progress.checkpoint,
+        next_start=situation.next_start if life is None else None,
+        loss_history=tuple(progress.losses),
+    )
+
+
+def _eta(situation: Situation, progress: Progress) -> datetime | None:
+    seconds = progress.seconds_left()
+    if seconds is None:
+        return None
+    begins = situation.now
+    if situation.setpoint.effect not in (Effect.RUN, Effect.CAP):
+        if situation.setpoint.until is None:
+            return None
+        begins = situation.setpoint.until
+    return begins + timedelta(seconds=seconds)
