@@ -1,0 +1,54 @@
+# Two commands matter: make run, make test. Both set everything up by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Where pip should look for torch, if not where it looks anyway (for instance PyTorch's CPU index).
+TORCH_INDEX ?=
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: run test check format bench-overhead bench-start test-long clean
+
+run: $(VENV)/.run
+	@$(BIN)/homerun demo
+
+test: $(VENV)/.dev
+	@sh tests/debian-packages.sh
+	$(PYTEST) -m "not long and not gpu" $(ARGS)
+
+test-long: $(VENV)/.dev
+	@sh tests/debian-packages.sh
+	$(PYTEST) -m long $(ARGS)
+
+check: $(VENV)/.dev
+	@sh tests/debian-packages.sh
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python deploy/check.py
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench-overhead: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.overhead
+
+bench-start: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.start
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	@echo "homerun: setting up $(VENV); torch is the large part, this takes a few minutes" >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "homerun needs Python 3.11 or later; name one: make PYTHON=python3.12 run")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,57 @@
+"""Checks what lies in deploy/ with the tools that will read it: promtool and systemd-analyze.
+
+A missing tool is named and skipped, but is an error in CI.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """Run every check; returns the number of those that failed."""
+    rules = sorted(str(path) for path in (HERE / "prometheus/rules").glob("*.yml"))
+    tests = sorted(str(path) for path in (HERE / "prometheus/tests").glob("*.yml"))
+    failed = 0
+    failed += _run(["promtool", "check", "config", str(HERE / "prometheus/prometheus.yml")])
+    failed += _run(["promtool", "check", "rules", *rules])
+    failed += _run(["promtool", "test", "rules", *tests])
+    failed += _check_units()
+    return failed
+
+
+def _check_units() -> int:
+    """systemd-analyze wants the program to exist, so it is pointed at one that does."""
+    with tempfile.TemporaryDirectory() as folder:
+        failed = 0
+        for unit in sorted((HERE / "systemd").glob("*.service")):
+            copy = Path(folder) / unit.name
+            text = unit.read_text(encoding="utf-8")
+            copy.write_text(text.replace("/opt/homerun/.venv/bin/homerun", "/bin/true"))
+            failed += _run(["systemd-analyze", "verify", "--man=no", str(copy)])
+        return failed
+
+
+def _run(command: list[str]) -> int:
+    if shutil.which(command[0]) is None:
+        missing_is_red = os.environ.get("CI") == "true"
+        print(f"{'FAILED' if missing_is_red else 'SKIPPED'}: {command[0]} is not installed")
+        return int(missing_is_red)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    output = (done.stdout + done.stderr).strip()
+    bad = done.returncode != 0 or "Unknown key" in output
+    if bad:
+        print(output)
+    print(f"{'FAILED' if bad else 'ok'}: {' '.join(command[:3])}")
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

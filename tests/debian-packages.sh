@@ -1,0 +1,23 @@
+#!/bin/sh
+# Installs the real parts that the tests start: a PostgreSQL server, promtool, a browser.
+# Only as root on Debian; elsewhere the tests that need a missing part say so and are skipped,
+# but never in CI.
+set -eu
+
+missing=""
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
+command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "homerun: installing$missing" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+else
+    echo "homerun: MISSING, their tests are skipped:$missing" >&2
+    echo "homerun: on Debian: sudo apt-get install --no-install-recommends$missing" >&2
+fi
