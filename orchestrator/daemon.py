@@ -1,4 +1,4 @@
-"""The composition root: builds everything once, runs the supervisor, and takes it all down again."""
+"""The composition root: builds everything once, runs it, and takes it all down again."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ class Supervisor:
                 self._listener.hear(item)
             case TrainerExited():
                 self._trainer_gone(item)
-            case EngineReady():
+            case EngineReady() if self._engine_state is d.EngineState.STARTING:
                 self._engine_state = d.EngineState.READY
                 self._engine_failures = 0
             case EngineLost():
@@ -385,6 +385,8 @@ class Supervisor:
         self._wait_after_failure(life.run)
 
     def _engine_gone(self, note: EngineLost) -> None:
+        if self._engine_state is d.EngineState.OFF:
+            return  # the last word of an engine that was shut down
         self._engine_state = d.EngineState.OFF
         life, self.life = self.life, None
         if life is not None and not life.farewell:

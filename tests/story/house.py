@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -18,8 +17,12 @@ from typing import Any
 
 import psutil
 
+from orchestrator.home.clock import SystemClock
+
 #: the longest that anything may take on a busy machine
 PATIENCE_SECONDS = 90.0
+
+CLOCK = SystemClock()
 
 _WORDS = (
     "power price watt meter socket home night cheap dear train step loss batch token model "
@@ -29,12 +32,12 @@ _WORDS = (
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
     """The first true value of ``condition``; fails with ``what`` when it never comes."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    deadline = CLOCK.monotonic() + seconds
+    while CLOCK.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        time.sleep(0.02)
+        CLOCK.sleep(0.02)
     raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
 
 

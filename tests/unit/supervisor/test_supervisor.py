@@ -1,0 +1,395 @@
+"""The tick with a real store and a fake engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.decide import Policy
+from orchestrator.domain import AttemptEnd, Effect, Reason, RunState
+from orchestrator.engine.base import TrainerEvent, TrainerExited
+from orchestrator.errors import Held, Invalid, Misconfigured, NotFound, Refused
+from orchestrator.orders import SaveOrder
+from tests.unit.supervisor.rig import SPEC, Rig
+from trainer.contract import messages as m
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    built = Rig(tmp_path)
+    yield built
+    built.store.close()
+
+
+def test_a_submitted_run_starts_and_the_snapshot_follows_it(rig: Rig) -> None:
+    rig.submit()
+    assert rig.engine.calls == ["open", "start"]
+    rig.train(0, 3)
+    snapshot = rig.settle()
+    assert snapshot.run is not None
+    assert (snapshot.run.name, snapshot.run.step, snapshot.run.steps) == ("month", 3, 100)
+    assert snapshot.run.trainer_pid == 4711
+    assert snapshot.counters["month"]["steps"] == 3
+    assert snapshot.counters["month"]["tokens"] == 192
+
+
+def test_the_job_carries_the_attempt_as_its_fencing_token(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 1)
+    rig.die()
+    assert [job.attempt for job in rig.engine.jobs] == [1, 2]
+    assert (rig.root / "runs" / "month" / "fence").exists()
+
+
+def test_a_killed_trainer_that_made_progress_is_started_again_at_once(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 5)
+    rig.die()
+    assert rig.ends() == [AttemptEnd.CRASHED, None]
+    assert rig.commands.attempts("month")[0].cause == "killed by SIGKILL"
+    assert rig.engine.calls.count("start") == 2
+
+
+def test_steps_that_are_computed_twice_are_counted_as_lost(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 7)
+    rig.die()
+    rig.train(4, 4)
+    snapshot = rig.settle()
+    assert snapshot.run is not None
+    assert snapshot.run.lost_steps == 3
+
+
+def test_fruitless_crashes_wait_longer_and_longer_and_end_in_a_hold(rig: Rig) -> None:
+    rig.submit()
+    waits = []
+    for _ in range(4):
+        rig.die("exit code 1")
+        snapshot = rig.settle()
+        assert snapshot.run is not None
+        assert snapshot.run.next_start is not None
+        waits.append((snapshot.run.next_start - snapshot.time).total_seconds())
+        rig.pass_time(waits[-1])
+    assert waits == pytest.approx([2, 4, 8, 16])
+    rig.die("exit code 1")
+    snapshot = rig.settle()
+    assert [hold.reason for hold in snapshot.holds] == [Reason.CRASH_LOOP]
+    assert "5 attempts in a row" in snapshot.holds[0].detail
+    assert snapshot.headline.startswith("Stopped by repeated crashes")
+    rig.pass_time(10_000)
+    assert rig.engine.calls.count("start") == 5
+
+
+def test_a_resume_lifts_the_crash_loop_and_counts_anew_even_after_a_restart(rig: Rig) -> None:
+    rig.supervisor._policy = replace(Policy(), crash_loop_after=1)
+    rig.policy = replace(Policy(), crash_loop_after=1)
+    rig.submit()
+    rig.die("exit code 1")
+    assert rig.settle().setpoint.effect is Effect.RELEASE
+    rig.clock.advance(1)
+    assert rig.commands.resume(run=None, source="test") == []
+    rig.settle()
+    assert rig.engine.running == 2
+    rig.crash()
+    rig.settle()
+    assert rig.engine.running == 3
+
+
+def test_a_pause_is_in_the_store_before_it_is_acknowledged_and_survives_a_crash(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    until = rig.clock.now() + timedelta(hours=2)
+    hold = rig.commands.pause(run=None, until=until, release=False, detail="gaming", source="cli")
+    with rig.store.transaction() as tx:
+        assert tx.holds.active(rig.clock.now()) == [hold]
+    rig.settle()
+    assert rig.engine.commands == [m.Pause()]
+    rig.crash()
+    snapshot = rig.settle()
+    assert [(h.reason, h.until, h.detail) for h in snapshot.holds] == [
+        (Reason.USER, until, "gaming")
+    ]
+    assert "start" not in rig.engine.calls
+
+
+def test_a_pause_ends_by_itself_at_its_time(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    until = rig.clock.now() + timedelta(minutes=10)
+    rig.commands.pause(run=None, until=until, release=False, detail="", source="cli")
+    rig.settle()
+    rig.engine.event(m.Phase("paused"))
+    rig.pass_time(599)
+    assert rig.engine.commands == [m.Pause()]
+    rig.engine.event(m.Phase("paused"))
+    rig.pass_time(1)
+    assert rig.engine.commands == [m.Pause(), m.Resume()]
+    assert "hold_ended" in rig.kinds()
+
+
+def test_a_released_run_gives_everything_back_and_starts_again_on_resume(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.commands.pause(run=None, until=None, release=True, detail="", source="cli")
+    rig.settle()
+    assert rig.engine.commands == [m.Stop()]
+    rig.engine.event(m.Stopped(2, "stop"))
+    rig.die("exit code 0")
+    assert rig.engine.calls[-1] == "shutdown"
+    assert rig.ends() == [AttemptEnd.STOPPED]
+    rig.commands.resume(run=None, source="cli")
+    rig.settle()
+    assert rig.engine.running == 2
+
+
+def test_the_newest_pause_of_the_user_counts(rig: Rig) -> None:
+    rig.submit()
+    for hours in (5, 1):
+        until = rig.clock.now() + timedelta(hours=hours)
+        rig.commands.pause(run=None, until=until, release=False, detail="", source="cli")
+    assert rig.settle().setpoint.until == until
+
+
+def test_finish_leaves_at_the_next_checkpoint_and_stays_stopped(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.commands.finish(run=None, detail="", source="cli")
+    rig.settle()
+    assert rig.engine.commands == [m.Finish()]
+    rig.engine.event(m.Saved(3, "gen-3", 10, 0.1, "finish"))
+    rig.engine.event(m.Stopped(3, "finish"))
+    rig.die("exit code 0")
+    assert rig.engine.calls.count("start") == 1
+    assert rig.ends() == [AttemptEnd.STOPPED]
+
+
+def test_a_finish_can_be_taken_back(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.commands.finish(run=None, detail="", source="cli")
+    rig.settle()
+    rig.commands.resume(run=None, source="cli")
+    rig.settle()
+    assert rig.engine.commands == [m.Finish(), m.Resume()]
+
+
+def test_a_silent_trainer_is_killed_and_started_again(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.pass_time(Policy().stall_after_seconds + 1)
+    assert len(rig.engine.kills) == 1
+    assert rig.ends()[0] is AttemptEnd.STALLED
+    assert rig.engine.running == 2
+
+
+def test_a_lost_engine_is_opened_again_and_the_run_goes_on(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.engine.lose("raylet is gone")
+    rig.settle()
+    assert rig.ends() == [AttemptEnd.ENGINE_LOST, None]
+    assert rig.engine.calls == ["open", "start", "open", "start"]
+
+
+def test_an_engine_that_cannot_start_is_tried_with_a_back_off(rig: Rig) -> None:
+    rig.engine.ready_at_once = False
+    rig.submit()
+    rig.engine.lose("no ray here")
+    rig.settle()
+    assert rig.engine.calls == ["open"]
+    rig.pass_time(Policy().backoff_first_seconds)
+    assert rig.engine.calls == ["open", "open"]
+    assert "engine_lost" in rig.kinds()
+
+
+def test_the_next_run_starts_when_one_finishes_and_priority_decides(rig: Rig) -> None:
+    rig.submit()
+    rig.submit(name="later")
+    rig.submit(name="urgent", priority=5)
+    assert [item.name for item in rig.settle().queue] == ["urgent", "later"]
+    rig.train(0, 1)
+    rig.engine.event(m.Finished(100, 8.0, 2.0, "def f", "gen-100"))
+    rig.die("exit code 0")
+    assert rig.commands.run("month").state is RunState.FINISHED
+    assert rig.commands.run("month").bits_per_byte == 2.0
+    assert rig.engine.jobs[-1].spec.name == "urgent"
+
+
+def test_a_cancelled_run_is_saved_and_stopped_and_the_next_one_starts(rig: Rig) -> None:
+    rig.submit()
+    rig.submit(name="later")
+    rig.train(0, 1)
+    rig.commands.cancel("month", "cli")
+    rig.settle()
+    assert rig.engine.commands == [m.Stop()]
+    rig.engine.event(m.Stopped(1, "stop"))
+    rig.die("exit code 0")
+    assert rig.engine.jobs[-1].spec.name == "later"
+    with pytest.raises(Refused, match="already cancelled"):
+        rig.commands.cancel("month", "cli")
+
+
+def test_a_dead_daemon_leaves_attempts_that_the_next_one_closes(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.supervisor.flush()
+    rig.clock.advance(3600)
+    rig.crash()
+    assert rig.ends() == [AttemptEnd.DAEMON_LOST]
+    assert rig.settle().counters["month"]["outage_seconds"] == pytest.approx(3600)
+    assert "outage" in rig.kinds()
+
+
+def test_another_boot_is_told_as_a_reboot(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.supervisor.flush()
+    rig.boot = "boot-2"
+    rig.crash()
+    assert rig.ends() == [AttemptEnd.REBOOT]
+
+
+def test_a_clock_that_went_back_while_we_were_away_is_doubted_not_counted(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.supervisor.flush()
+    rig.clock.jump(-7200)
+    rig.crash()
+    assert "outage_seconds" not in rig.settle().counters["month"]
+    outages = [e for e in rig.commands.journal(limit=100) if e.kind == "outage"]
+    assert "unknown" in outages[0].message
+
+
+def test_totals_never_fall_over_restarts(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 5)
+    rig.pass_time(10)
+    before = rig.supervisor.board.snapshot().counters["month"]
+    assert before["energy_joules"] == pytest.approx(1000)
+    assert before["active_seconds"] == pytest.approx(10)
+    rig.crash()
+    after = rig.settle().counters["month"]
+    assert all(after[name] >= value for name, value in before.items())
+
+
+def test_an_estimate_is_marked_and_a_silent_meter_adds_nothing(rig: Rig) -> None:
+    rig.meter.measured = False
+    rig.submit()
+    rig.train(0, 1)
+    rig.pass_time(10)
+    rig.meter.watts = None
+    snapshot = rig.pass_time(10)
+    assert snapshot.run is not None
+    assert snapshot.run.power.watts is None
+    assert snapshot.run.energy_joules == pytest.approx(1000)
+    assert not snapshot.run.energy_measured
+
+
+def test_an_order_for_a_checkpoint_is_answered_by_the_trainer(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    order = SaveOrder("r1")
+    rig.supervisor.inbox.put(order)
+    rig.settle()
+    assert rig.engine.commands == [m.Save("r1")]
+    rig.engine.event(m.Saved(2, "gen-2", 10, 0.1, "request", "r1"))
+    rig.settle()
+    assert order.answer.result(timeout=0).step == 2
+    assert rig.commands.checkpoints("month")[0].name == "gen-2"
+
+
+def test_an_order_that_fails_on_a_full_disk_says_so_and_training_goes_on(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    order = SaveOrder("r1")
+    rig.supervisor.inbox.put(order)
+    rig.settle()
+    rig.engine.event(m.SaveFailed(2, "request", "no space left", "r1", "disk_full"))
+    rig.settle()
+    with pytest.raises(Refused, match="no space left"):
+        order.answer.result(timeout=0)
+    rig.step(3)
+    snapshot = rig.settle()
+    assert snapshot.run is not None
+    assert snapshot.run.step == 3
+    assert snapshot.counters["month"]["checkpoint_failures"] == 1
+
+
+def test_orders_without_a_trainer_are_refused_and_name_the_hold(rig: Rig) -> None:
+    rig.submit()
+    order = SaveOrder("r0")
+    rig.supervisor.inbox.put(order)
+    rig.settle()
+    with pytest.raises(Refused, match="no trainer runs"):
+        order.answer.result(timeout=0)
+    rig.train(0, 1)
+    rig.commands.pause(run=None, until=None, release=True, detail="", source="cli")
+    rig.settle()
+    late = SaveOrder("r1")
+    rig.supervisor.inbox.put(late)
+    rig.settle()
+    rig.engine.event(m.Stopped(1, "stop"))
+    rig.die("exit code 0")
+    with pytest.raises(Held, match="held by user"):
+        late.answer.result(timeout=0)
+
+
+def test_a_drain_stops_the_trainer_closes_the_engine_and_returns(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.supervisor.drain()
+    rig.settle()
+    assert rig.engine.commands == [m.Stop()]
+    rig.engine.event(m.Stopped(2, "stop"))
+    rig.engine.exit("exit code 0")
+    rig.supervisor.run_until_drained()
+    assert rig.engine.calls[-1] == "shutdown"
+    assert rig.ends() == [AttemptEnd.STOPPED]
+
+
+def test_a_trainer_that_does_not_leave_is_killed_at_the_end_of_the_drain(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.supervisor.drain()
+    rig.supervisor.run_until_drained()
+    assert len(rig.engine.kills) == 1
+    assert "did not leave within 120 s" in rig.engine.kills[0]
+
+
+def test_events_of_an_earlier_attempt_are_ignored(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.engine.emit(TrainerEvent(0, m.Finished(100, 8.0, 2.0, "", "gen")))
+    rig.engine.emit(TrainerExited(0, "late"))
+    rig.settle()
+    assert rig.commands.run("month").state is RunState.ACTIVE
+    assert rig.engine.running == 1
+
+
+def test_bad_commands_are_refused_with_a_hint(rig: Rig) -> None:
+    rig.submit()
+    with pytest.raises(NotFound, match="did you mean 'month'"):
+        rig.commands.pause(run="mnth", until=None, release=False, detail="", source="cli")
+    past = rig.clock.now() - timedelta(seconds=1)
+    with pytest.raises(Invalid, match="in the past"):
+        rig.commands.pause(run=None, until=past, release=False, detail="", source="cli")
+    with pytest.raises(Refused):
+        rig.commands.submit(SPEC, 0, "cli")
+    with pytest.raises(Misconfigured, match="did you mean 'model'"):
+        rig.commands.submit({"name": "x", "modle": {}}, 0, "cli")
+    with pytest.raises(Misconfigured, match="no such directory"):
+        rig.commands.submit({"name": "x", "data": {"corpus": "/nowhere"}}, 0, "cli")
+    with pytest.raises(NotFound, match="no checkpoint"):
+        rig.commands.verify_checkpoints("month", "gen-1")
+
+
+def test_without_any_run_the_daemon_waits_without_an_engine(rig: Rig) -> None:
+    snapshot = rig.settle()
+    assert snapshot.run is None
+    assert rig.engine.calls == []
+    with pytest.raises(NotFound, match="no run yet"):
+        rig.commands.checkpoints(None)
