@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trainer.checkpoint.catalog import Verdict
-
 from orchestrator import config as configuration
 from orchestrator.domain import (
     Attempt,
@@ -29,6 +27,7 @@ from orchestrator.orders import SaveOrder
 from orchestrator.store import Store, Transaction
 from orchestrator.supervisor import Supervisor, Wake
 from trainer.checkpoint import catalog
+from trainer.checkpoint.catalog import Verdict
 from trainer.contract import spec as run_spec
 from trainer.contract.toml import InvalidFileError
 

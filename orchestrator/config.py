@@ -335,7 +335,7 @@ def _sentence(error: ErrorDetails) -> str:
         case "value_error":
             return str(limits["error"])
         case "greater_than" if "gt" in limits:
-            return f"must be more than {limits['gt']:g} (is {value})"
+            return f"must be more than {limits['gt']:g} (is {value:g})"
         case "greater_than_equal" if "ge" in limits:
             return f"must be at least {limits['ge']:,} (is {value})"
         case "less_than_equal" if "le" in limits:

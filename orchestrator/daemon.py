@@ -25,11 +25,12 @@ from orchestrator.decide import Policy
 from orchestrator.domain import DaemonView, Run, RunState, to_json
 from orchestrator.engine.client import EngineClient
 from orchestrator.engine.process import runtime_dir
-from orchestrator.errors import Refused
+from orchestrator.errors import Misconfigured, Refused
 from orchestrator.home.boot import boot_id
 from orchestrator.home.clock import SystemClock
 from orchestrator.home.meter import best_meter
 from orchestrator.home.systemd import Notifier
+from orchestrator.mainloop import MainLoop
 from orchestrator.paths import Paths
 from orchestrator.store import Store
 from orchestrator.supervisor import Supervisor
@@ -78,7 +79,8 @@ def run_daemon(
             daemon = _build(config, paths, stack)
             name = _submit_first(daemon, first_run)
             _run(daemon, watch, name if until_finished else None)
-            print(last_line(daemon, name), file=sys.stderr if watch is None else sys.stdout)
+            for text in last_words(daemon, name):
+                print(text, file=sys.stderr if watch is None else sys.stdout)
             return 0
 
 
@@ -113,7 +115,6 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
         paths=paths,
         daemon=view,
         boot_id=boot_id(),
-        tick_seconds=config.daemon.tick,
     )
     commands = Commands(store, supervisor, config)
     notifier = Notifier(os.environ)
@@ -134,7 +135,13 @@ def policy_of(config: Config) -> Policy:
 
 def _store_url(config: Config, paths: Paths) -> str:
     if config.store.url_file:
-        return Path(config.store.url_file).read_text(encoding="utf-8").strip()
+        try:
+            return Path(config.store.url_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misconfigured(
+                f"store.url_file {config.store.url_file} cannot be read: {error}",
+                "write the database's URL into it (mode 0600), or unset store.url_file",
+            ) from None
     return config.store.url or f"sqlite:///{paths.store}"
 
 
@@ -187,7 +194,8 @@ def _log_to_file(path: Path, level: str, *, also_stderr: bool) -> None:
         handlers=handlers,
         force=True,
     )
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    for chatty in ("apscheduler", "alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 # --- running --------------------------------------------------------------------------------
@@ -217,7 +225,7 @@ def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
         supervisor.journal("daemon_started", f"homerun {VERSION} started.", pid=os.getpid())
         log.info("homerun %s listens on %s", VERSION, daemon.web.url)
         try:
-            supervisor.run_until_drained()
+            MainLoop(supervisor, daemon.config.daemon.tick).run_until_drained()
             supervisor.journal("daemon_stopped", "homerun stopped.")
         finally:
             supervisor.close_engine()
@@ -308,13 +316,17 @@ def sweep_checkpoints(daemon: Daemon) -> None:
 # --- the last word --------------------------------------------------------------------------
 
 
-def last_line(daemon: Daemon, name: str | None) -> str:
-    """Where things stand, for the person who has just pressed Ctrl-C."""
+def last_words(daemon: Daemon, name: str | None) -> list[str]:
+    """What ``name`` came to when it is finished; then where things stand, after a Ctrl-C."""
+    from orchestrator.cli.live import summary
+
     runs = daemon.commands.runs()
-    chosen = [run for run in runs if run.name == name] or runs
-    if not chosen:
-        return "homerun: stopped; there is no run."
-    return f"homerun: stopped; {_standing(daemon, chosen[0])}"
+    if not runs:
+        return ["homerun: stopped; there is no run."]
+    run = next((item for item in runs if item.name == name), runs[0])
+    if name is not None and run.state is RunState.FINISHED:
+        return ["", summary(to_json(run))]
+    return [f"homerun: stopped; {_standing(daemon, run)}"]
 
 
 def _standing(daemon: Daemon, run: Run) -> str:

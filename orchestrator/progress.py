@@ -136,6 +136,8 @@ class Life:
                     self.phase = m.Phase("train")
             case m.Finished() | m.Stopped() | m.Failed():
                 self.farewell = event
+                # It leaves by itself; from now on it has as long as one that was told to.
+                self.told, self.told_at = Told.STOP, now
 
     def observed(self, now: float) -> Trainer:
         """As ``decide.reconcile`` wants it."""

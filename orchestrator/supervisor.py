@@ -22,6 +22,7 @@ from orchestrator.domain import (
     Run,
     RunState,
 )
+from orchestrator.endings import hopeless, how_it_ended
 from orchestrator.engine.base import (
     Engine,
     EngineLost,
@@ -72,7 +73,6 @@ class Supervisor:
         paths: Paths,
         daemon: DaemonView,
         boot_id: str,
-        tick_seconds: float = 1.0,
     ) -> None:
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.store = store
@@ -82,7 +82,6 @@ class Supervisor:
         self.hurried = False
         self._policy = policy
         self._meter = meter
-        self._tick_seconds = tick_seconds
         self._daemon = daemon
         self._boot_id = boot_id
         self._engine = engine(self.inbox.put)
@@ -117,33 +116,6 @@ class Supervisor:
         self.books.flush(now)
         self._publish()
 
-    def run_until_drained(self) -> None:
-        """The main loop: returns when a drain is complete and nothing runs any more."""
-        while not (self.draining and self.life is None):
-            self.tick()
-            self.after_tick()
-            deadline = self.clock.monotonic() + self._tick_seconds
-            item = self.clock.get(self.inbox, self._tick_seconds)
-            while item is not None:
-                self.take(item)
-                # Bursts of notes are taken in one go, but never past the next tick.
-                if self._acts_at_once(item) or self.clock.monotonic() >= deadline:
-                    break
-                item = self._next_now()
-        self.close_engine()
-        self.books.flush(self.clock.now())
-        self._publish()
-
-    def _next_now(self) -> Item | None:
-        try:
-            return self.inbox.get_nowait()
-        except queue.Empty:
-            return None
-
-    @staticmethod
-    def _acts_at_once(item: Item) -> bool:
-        return not isinstance(item, TrainerEvent) or not isinstance(item.event, m.Heartbeat)
-
     def drain(self) -> None:
         """Ask for a checkpoint and an end. Safe in a signal handler."""
         self.draining = True
@@ -153,6 +125,14 @@ class Supervisor:
         """Wait for the checkpoint of a drain no longer. Safe in a signal handler."""
         self.hurried = True
         self.inbox.put(Wake())
+
+    def close(self) -> None:
+        """Write everything down; nothing of ours runs any more afterwards, whatever happened."""
+        try:
+            self.books.flush(self.clock.now())
+        finally:
+            self.close_engine()
+        self._publish()
 
     def close_engine(self) -> None:
         """Make sure that nothing of ours runs any more, whatever happened before."""
@@ -182,6 +162,7 @@ class Supervisor:
         if self.clock.monotonic() - self._last_flush >= FLUSH_SECONDS:
             self.flush()
         self._publish()
+        self.after_tick()
 
     def take(self, item: Item) -> None:
         """Take one item out of the inbox in."""
@@ -328,8 +309,10 @@ class Supervisor:
         now = self.clock.now()
         run_dir = self.paths.run(run.name)
         run_dir.mkdir(parents=True, exist_ok=True)
+        # A store that was restored from a backup must not hand out a token that is spent.
+        unspent = catalog.next_token(run_dir)
         with self.store.transaction() as tx:
-            attempt = tx.attempts.begin(run.name, now)
+            attempt = tx.attempts.begin(run.name, now, at_least=unspent)
             tx.journal.write(
                 "attempt_started",
                 f"Attempt {attempt.number} at {run.name} started.",
@@ -380,26 +363,27 @@ class Supervisor:
         life = self.life
         if life is None or life.attempt != note.attempt:
             return
-        self.life = None
-        self._listener.finish_attempt(life, *how_it_ended(life, note.cause))
-        self._wait_after_failure(life.run)
+        self._life_ends(life, *how_it_ended(life, note.cause))
+        if isinstance(life.farewell, m.Failed) and not life.farewell.retry:
+            self._write_hold(hopeless(life.run, life.farewell, self.clock.now()))
 
     def _engine_gone(self, note: EngineLost) -> None:
         if self._engine_state is d.EngineState.OFF:
             return  # the last word of an engine that was shut down
-        self._engine_state = d.EngineState.OFF
-        life, self.life = self.life, None
-        if life is not None and not life.farewell:
-            end = AttemptEnd.STOPPED if life.told is d.Told.STOP else AttemptEnd.ENGINE_LOST
-            self._listener.finish_attempt(life, end, note.cause)
-            self._wait_after_failure(life.run)
-        elif life is not None:
-            self._listener.finish_attempt(life, *how_it_ended(life, note.cause))
+        if self.life is not None:
+            self._life_ends(self.life, *how_it_ended(self.life, note.cause, engine_lost=True))
         else:
+            self.journal("engine_lost", f"The engine ended: {note.cause}.", severity="warning")
             self._engine_failures += 1
             seconds = d.backoff_seconds(self._engine_failures, self._policy)
             self._not_before = self.clock.monotonic() + seconds
-            self.journal("engine_lost", f"The engine ended: {note.cause}.", severity="warning")
+        self._engine_state = d.EngineState.OFF
+
+    def _life_ends(self, life: Life, end: AttemptEnd, cause: str) -> None:
+        """Durable first: the life is only forgotten once its end is written down."""
+        self._listener.finish_attempt(life, end, cause)
+        self._wait_after_failure(life.run)
+        self.life = None
 
     def _wait_after_failure(self, run_name: str) -> None:
         with self.store.transaction() as tx:
@@ -429,18 +413,3 @@ class Supervisor:
         wait = self._not_before - self.clock.monotonic()
         situation.next_start = situation.now + timedelta(seconds=wait) if wait > 0 else None
         self.board.put(build(situation))
-
-
-def how_it_ended(life: Life, cause: str) -> tuple[AttemptEnd, str]:
-    """Name the end of a trainer from what it said last, what we did, and how it exited."""
-    match life.farewell:
-        case m.Finished():
-            return AttemptEnd.FINISHED, "reached its horizon"
-        case m.Stopped():
-            return AttemptEnd.STOPPED, f"stopped as told at step {life.farewell.step}"
-        case m.Failed():
-            return AttemptEnd.CRASHED, f"{life.farewell.kind}: {life.farewell.message}"
-    if life.killed:
-        end = AttemptEnd.STALLED if life.killed_for_stall else AttemptEnd.STOPPED
-        return end, life.killed
-    return AttemptEnd.CRASHED, cause

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
@@ -53,6 +54,8 @@ class FakeClock:
         self._now = start
         self._monotonic = 1000.0
         self._lock = threading.Lock()
+        #: called after every wait, so that a test can let something happen meanwhile
+        self.on_sleep: Callable[[], None] = lambda: None
 
     def now(self) -> datetime:
         return self._now
@@ -62,6 +65,7 @@ class FakeClock:
 
     def sleep(self, seconds: float) -> None:
         self.advance(seconds)
+        self.on_sleep()
 
     def get(self, inbox: queue.SimpleQueue[T], timeout_seconds: float) -> T | None:
         try:

@@ -23,6 +23,8 @@ from orchestrator.home.clock import SystemClock
 PATIENCE_SECONDS = 90.0
 
 CLOCK = SystemClock()
+#: the command as it is installed beside the interpreter that runs the tests
+HOMERUN = [sys.executable, str(Path(sys.executable).with_name("homerun"))]
 
 _WORDS = (
     "power price watt meter socket home night cheap dear train step loss batch token model "
@@ -41,14 +43,18 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = PATIENCE_
     raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
 
 
+def _word(number: int) -> str:
+    """One of some thousand words, so that a small vocabulary finds enough to merge."""
+    stem = _WORDS[number % len(_WORDS)]
+    return stem + _WORDS[number // 7 % len(_WORDS)][:3] if number % 3 else stem
+
+
 def write_corpus(folder: Path, documents: int = 300) -> None:
     """A few hundred short texts, the same every time."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for number in range(documents):
-        picks = [
-            _WORDS[(number * 7 + position * position * 3) % len(_WORDS)] for position in range(40)
-        ]
+        picks = [_word(number * 7 + position * position * 3) for position in range(40)]
         lines.append(json.dumps({"text": f"Day {number}. " + " ".join(picks) + "."}))
     (folder / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -133,7 +139,7 @@ class House:
         """Start the daemon and do not wait."""
         log = (self.root / "daemon.out").open("a")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.cli", "--config", str(self.config), "serve"],
+            [*HOMERUN, "--config", str(self.config), "serve"],
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
@@ -251,7 +257,7 @@ class House:
     def homerun(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Type a command in another terminal."""
         return subprocess.run(
-            [sys.executable, "-m", "orchestrator.cli", *words],
+            [*HOMERUN, *words],
             capture_output=True,
             text=True,
             timeout=timeout,

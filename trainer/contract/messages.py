@@ -260,6 +260,6 @@ def decode(line: bytes | str) -> Any:
     """Read one line; raises ProtocolError on anything that is no message of ours."""
     try:
         plain = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not JSON: {error}") from None
     return from_dict(plain)

@@ -8,6 +8,7 @@ import json
 import re
 import typing
 from dataclasses import dataclass, field
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from trainer.contract import toml
 DEFAULT_CORPUS = "default"
 PRECISIONS = ("fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
-_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}$")
+#: whole numbers must fit the store's 64 bits; floats this large mean nothing here
+_LARGEST = (1 << 63) - 1
+_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}\Z")
 
 
 def _at_least(minimum: float, maximum: float | None = None) -> dict[str, Any]:
@@ -153,7 +156,7 @@ def from_dict(plain: dict[str, Any], *, file: str = "spec", text: str = "") -> R
         problems.append(toml.Problem(file, line, toml.dotted(key), message))
 
     values = _check_table(RunSpec, plain, (), complain)
-    if "name" not in plain:
+    if isinstance(plain, dict) and "name" not in plain:
         complain(("name",), 'missing; give the run a name: name = "my-run"')
     if problems:
         raise toml.InvalidFileError(problems)
@@ -194,6 +197,10 @@ def _wrong(value: Any, kind: type, limits: Any) -> str:
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         return f"must be {names[kind]}, not {_kind(value)}"
+    if isinstance(value, int | float) and abs(value) > _LARGEST:
+        return "is out of range"
+    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+        return "must be a text that can be written as UTF-8"
     low, high = limits.get("minimum"), limits.get("maximum")
     if low is not None and not value >= low:
         return f"must be at least {low:g} (is {value})"
@@ -204,6 +211,8 @@ def _wrong(value: Any, kind: type, limits: Any) -> str:
 
 def _kind(value: Any) -> str:
     names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    if isinstance(value, date | time):
+        return "a date or time"
     return names.get(type(value), "a table" if isinstance(value, dict) else "a list")
 
 
@@ -211,6 +220,8 @@ def _contradictions(spec: RunSpec) -> list[tuple[tuple[str, ...], str]]:
     found: list[tuple[tuple[str, ...], str]] = []
     if not _NAME.match(spec.name):
         found.append((("name",), "use lower-case letters, digits, '.', '_' and '-', at most 63"))
+    if not spec.data.corpus or "\0" in spec.data.corpus:
+        found.append((("data", "corpus"), f'name a directory, or "{DEFAULT_CORPUS}"'))
     for key, value, choices in (
         (("train", "precision"), spec.train.precision, PRECISIONS),
         (("train", "device"), spec.train.device, DEVICES),

@@ -60,8 +60,11 @@ def parse(text: str, file: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         where = re.search(r"\(at line (\d+), column \d+\)", str(error))
         message = re.sub(r" \(at .*\)$", "", str(error))
-        line = int(where.group(1)) if where else 0
+        # without a place it is the end of the document
+        line = int(where.group(1)) if where else max(1, len(text.splitlines()))
         raise InvalidFileError([Problem(file, line, "", f"not TOML: {message}")]) from None
+    except (ValueError, RecursionError) as error:  # a number or a nesting beyond all measure
+        raise InvalidFileError([Problem(file, 0, "", f"not TOML: {error}")]) from None
 
 
 def line_of(text: str, key: Key) -> int:

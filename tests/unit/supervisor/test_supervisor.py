@@ -13,7 +13,9 @@ from orchestrator.decide import Policy
 from orchestrator.domain import AttemptEnd, Effect, Reason, RunState
 from orchestrator.engine.base import TrainerEvent, TrainerExited
 from orchestrator.errors import Held, Invalid, Misconfigured, NotFound, Refused
+from orchestrator.mainloop import MainLoop, is_decisive
 from orchestrator.orders import SaveOrder
+from orchestrator.store import StoreFailed
 from tests.unit.supervisor.rig import SPEC, Rig
 from trainer.contract import messages as m
 
@@ -82,6 +84,18 @@ def test_fruitless_crashes_wait_longer_and_longer_and_end_in_a_hold(rig: Rig) ->
     assert snapshot.headline.startswith("Stopped by repeated crashes")
     rig.pass_time(10_000)
     assert rig.engine.calls.count("start") == 5
+
+
+def test_a_failure_that_trying_again_cannot_cure_holds_at_once(rig: Rig) -> None:
+    rig.submit()
+    rig.engine.event(m.Failed("data", "no such corpus", retry=False))
+    rig.die("exit code 1")
+    snapshot = rig.settle()
+    assert snapshot.holds[0].detail == "data: no such corpus"
+    assert rig.engine.calls.count("start") == 1
+    rig.commands.resume(run=None, source="cli")
+    rig.settle()
+    assert rig.engine.calls.count("start") == 2
 
 
 def test_a_resume_lifts_the_crash_loop_and_counts_anew_even_after_a_restart(rig: Rig) -> None:
@@ -346,7 +360,7 @@ def test_a_drain_stops_the_trainer_closes_the_engine_and_returns(rig: Rig) -> No
     assert rig.engine.commands == [m.Stop()]
     rig.engine.event(m.Stopped(2, "stop"))
     rig.engine.exit("exit code 0")
-    rig.supervisor.run_until_drained()
+    MainLoop(rig.supervisor, 1.0).run_until_drained()
     assert rig.engine.calls[-1] == "shutdown"
     assert rig.ends() == [AttemptEnd.STOPPED]
 
@@ -355,9 +369,46 @@ def test_a_trainer_that_does_not_leave_is_killed_at_the_end_of_the_drain(rig: Ri
     rig.submit()
     rig.train(0, 2)
     rig.supervisor.drain()
-    rig.supervisor.run_until_drained()
+    MainLoop(rig.supervisor, 1.0).run_until_drained()
     assert len(rig.engine.kills) == 1
     assert "did not leave within 120 s" in rig.engine.kills[0]
+
+
+def test_a_store_that_fails_loses_nothing_and_stops_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    whole = rig.store.transaction
+
+    def full_disk() -> object:
+        raise StoreFailed("database or disk is full", "make room")
+
+    monkeypatch.setattr(rig.store, "transaction", full_disk)
+    loop = MainLoop(rig.supervisor, 1.0)
+    rig.engine.event(m.Saved(2, "gen-2", 10, 0.1, "stop"))
+    rig.engine.event(m.Stopped(2, "stop"))
+    rig.engine.exit("exit code 0")
+
+    healed_after = rig.clock.monotonic() + 30
+
+    def heal() -> None:
+        if rig.clock.monotonic() > healed_after:
+            monkeypatch.setattr(rig.store, "transaction", whole)
+
+    rig.clock.on_sleep = heal
+    rig.supervisor.drain()
+    loop.run_until_drained()
+    assert rig.clock.monotonic() > healed_after
+    assert rig.ends() == [AttemptEnd.STOPPED]
+    assert [row.name for row in rig.commands.checkpoints("month")] == ["gen-2"]
+
+
+def test_a_quick_run_does_not_tick_at_every_step(rig: Rig) -> None:
+    step = m.Step(1, 2, 3, 0.1, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1, {})
+    assert not is_decisive(TrainerEvent(1, step))
+    assert is_decisive(TrainerEvent(1, m.Stopped(1, "stop")))
+    assert is_decisive(TrainerExited(1, "gone"))
 
 
 def test_events_of_an_earlier_attempt_are_ignored(rig: Rig) -> None:

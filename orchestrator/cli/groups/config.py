@@ -1,0 +1,92 @@
+"""config: check, show, init. Works on the file; no daemon needed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator import places
+from orchestrator.cli.session import Session, config_option, emit, json_option
+from orchestrator.errors import HomerunError, Refused
+
+if TYPE_CHECKING:
+    from orchestrator.config import Loaded
+
+
+@click.group()
+def config() -> None:
+    """Check, show or begin the configuration file."""
+
+
+@config.command()
+@config_option
+@json_option
+@click.pass_obj
+def check(session: Session, config: Path | None, as_json: bool) -> None:
+    """Say whether the file is right; name every problem with its line.
+
+    Exit code 78 says that it is not.
+    """
+    loaded = _load(session, config)
+    file = str(loaded.file) if loaded.file else None
+    if as_json:
+        emit("config", {"ok": True, "file": file})
+        return
+    click.echo(f"{file or 'No file; the defaults'}: fine")
+
+
+@config.command()
+@config_option
+@json_option
+@click.pass_obj
+def show(session: Session, config: Path | None, as_json: bool) -> None:
+    """Print what counts, and where each value comes from. Secrets are masked."""
+    from orchestrator.cli import toml_text
+    from orchestrator.config import view
+
+    loaded = _load(session, config)
+    if as_json:
+        emit("config", view(loaded.config))
+        return
+    click.echo(toml_text.effective(loaded, session.env), nl=False)
+
+
+@config.command()
+@config_option
+@click.pass_obj
+def init(session: Session, config: Path | None) -> None:
+    """Write a file with every key, its default and its meaning, all commented out."""
+    from orchestrator.cli import toml_text
+
+    path = _where_to_write(session.with_config(config))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(toml_text.template())
+    except FileExistsError:
+        raise Refused(f"{path} exists", "edit it, or name another by --config") from None
+    except OSError as error:
+        raise HomerunError(
+            f"{path} cannot be written: {error.strerror}", "name another by --config"
+        ) from None
+    click.echo(str(path))
+
+
+def _load(session: Session, config: Path | None) -> Loaded:
+    from orchestrator.config import load_from
+
+    given = session.with_config(config)
+    return load_from(given.config, given.env)
+
+
+def _where_to_write(session: Session) -> Path:
+    if session.config:
+        return session.config
+    if session.env.get("HOMERUN_CONFIG"):
+        return Path(session.env["HOMERUN_CONFIG"]).expanduser()
+    if os.geteuid() == 0:
+        return places.SYSTEM_CONFIG
+    return places.user_config_file(session.env)

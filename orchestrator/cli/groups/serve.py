@@ -1,0 +1,53 @@
+"""serve, demo: the daemon in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.session import Session, config_option
+
+#: the built-in first run, also a model of a spec
+FIRST_RUN = Path(__file__).parents[2] / "first_run.toml"
+
+
+@click.command()
+@config_option
+@click.pass_obj
+def serve(session: Session, config: Path | None) -> int:
+    """Run the daemon in the foreground.
+
+    SIGINT and SIGTERM take a checkpoint and stop it; the next start goes on from there.
+    """
+    from orchestrator.config import load
+    from orchestrator.daemon import run_daemon
+
+    given = session.with_config(config)
+    return run_daemon(load(given.config, given.env))
+
+
+@click.command()
+@config_option
+@click.pass_obj
+def demo(session: Session, config: Path | None) -> int:
+    """Train a first small nanochat on text that every machine has.
+
+    The daemon runs in the foreground with a live view and ends with the run. After Ctrl-C the
+    same command goes on from the checkpoint.
+    """
+    from orchestrator.cli import live
+    from orchestrator.config import load
+    from orchestrator.daemon import run_daemon
+
+    given = session.with_config(config)
+    settings = load(given.config, given.env)
+    return run_daemon(settings, first_run=first_run(), watch=live.watch, until_finished=True)
+
+
+def first_run() -> dict[str, Any]:
+    """The built-in spec as the API takes it."""
+    from trainer.contract.spec import load
+
+    return load(FIRST_RUN).to_dict()

@@ -1,0 +1,68 @@
+"""The daemon's main loop: ticks on a cadence and whenever something happened that matters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from orchestrator.engine.base import TrainerEvent
+from orchestrator.store import StoreFailed
+from orchestrator.supervisor import Item, Supervisor
+from trainer.contract import messages as m
+
+log = logging.getLogger(__name__)
+
+#: a trainer's word after which the supervisor may have to act; the others wait for the next tick
+_DECISIVE = (m.Hello, m.Ready, m.Finished, m.Stopped, m.Failed)
+
+
+class MainLoop:
+    """Drives one supervisor until it is drained.
+
+    A store that fails (a full disk, a database that is away) stops neither the training nor the
+    daemon: the item that could not be written down is kept and tried again, in order, before
+    anything newer is taken.
+    """
+
+    def __init__(self, supervisor: Supervisor, tick_seconds: float) -> None:
+        self._s = supervisor
+        self._tick_seconds = tick_seconds
+        self._kept: Item | None = None
+
+    def run_until_drained(self) -> None:
+        """Returns when a drain is complete and nothing runs any more."""
+        while not (self._s.draining and self._s.life is None) and not self._must_give_up():
+            healthy = self._try(self._s.tick)
+            self._listen(until=self._s.clock.monotonic() + self._tick_seconds, healthy=healthy)
+        self._s.close()
+
+    def _must_give_up(self) -> bool:
+        return self._kept is not None and self._s.hurried
+
+    def _listen(self, until: float, *, healthy: bool) -> None:
+        """Take items until the next tick is due, or one came that a tick must answer."""
+        clock = self._s.clock
+        while (left := until - clock.monotonic()) > 0:
+            if self._kept is not None and not healthy:
+                clock.sleep(left)
+                return
+            item = self._kept or clock.get(self._s.inbox, left)
+            if item is None:
+                return
+            self._kept = None if self._try(partial(self._s.take, item)) else item
+            if self._kept is not None or is_decisive(item):
+                return
+
+    def _try(self, work: Callable[[], None]) -> bool:
+        try:
+            work()
+        except StoreFailed as error:
+            log.error("%s; tried again with the next tick", error.message)
+            return False
+        return True
+
+
+def is_decisive(item: Item) -> bool:
+    """Whether a tick should follow at once."""
+    return not isinstance(item, TrainerEvent) or isinstance(item.event, _DECISIVE)

@@ -1,0 +1,116 @@
+"""config check, show, init."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import toml_text
+from orchestrator.config import Config, load, sections
+from tests.unit.cli.conftest import Run
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "etc" / "homerun.toml"
+
+
+def test_check_says_fine_and_names_the_file(run: Run, tmp_path: Path) -> None:
+    good = tmp_path / "good.toml"
+    good.write_text('[daemon]\ntick = "2s"\n')
+    result = run("config", "check", "--config", str(good))
+    assert (result.exit_code, result.stdout) == (0, f"{good}: fine\n")
+    assert run("--config", str(good), "config", "check").exit_code == 0
+
+
+def test_check_lists_every_problem_and_exits_78(run: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text('[daemon]\ntikc = "2s"\n\n[web]\nport = "x"\n')
+    result = run("config", "check", "--config", str(bad))
+    assert result.exit_code == 78
+    first, second, _ = result.stderr.splitlines()
+    assert first == f"homerun: {bad}:2: daemon.tikc: unknown key; did you mean 'tick'?"
+    assert second == f"homerun: {bad}:5: web.port: must be a whole number, not a text"
+
+
+def test_a_file_that_was_named_must_exist(run: Run) -> None:
+    result = run("config", "check", "--config", "/nowhere/homerun.toml")
+    assert result.exit_code == 78
+    assert "no such file" in result.stderr
+
+
+def test_init_writes_a_file_that_changes_nothing(run: Run, file: Path) -> None:
+    result = run("config", "init", "--config", str(file))
+    assert (result.exit_code, result.stdout) == (0, f"{file}\n")
+    assert load(file, {}) == load(None, {})
+    assert run("config", "check", "--config", str(file)).exit_code == 0
+
+
+def test_init_tells_every_key_with_its_default_and_meaning(run: Run, file: Path) -> None:
+    run("config", "init", "--config", str(file))
+    text = file.read_text()
+    uncommented = "\n".join(
+        line.removeprefix("#") if line.startswith("#") and not line.startswith("# ") else line
+        for line in text.splitlines()
+    )
+    written = tomllib.loads(uncommented)
+    for table, section in sections(Config()).items():
+        assert set(written[table]) == set(type(section).model_fields)
+        for key, field in type(section).model_fields.items():
+            assert field.description, f"{table}.{key} has no meaning"
+    file.write_text(uncommented)
+    defaults, again = load(None, {}), load(file, {})
+    assert again.model_dump(exclude={"daemon": {"state_dir"}}) == defaults.model_dump(
+        exclude={"daemon": {"state_dir"}}
+    )
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_init_never_overwrites(run: Run, file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("# mine\n")
+    result = run("config", "init", "--config", str(file))
+    assert result.exit_code == 77
+    assert file.read_text() == "# mine\n"
+
+
+def test_init_where_nobody_may_write_says_so(run: Run) -> None:
+    result = run("config", "init", "--config", "/proc/homerun.toml")
+    assert result.exit_code == 1
+    assert "cannot be written" in result.stderr
+
+
+def test_show_is_toml_and_tells_where_each_value_is_from(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "homerun.toml"
+    file.write_text('[daemon]\ntick = "2s"\n\n[web]\nallowed_hosts = ["a", "b"]\n')
+    monkeypatch.setenv("HOMERUN_STATE_DIR", str(tmp_path / "state"))
+    text = run("config", "show", "--config", str(file)).stdout
+    plain = tomllib.loads(text)
+    assert plain["daemon"]["tick"] == "2s"
+    assert plain["web"]["allowed_hosts"] == ["a", "b"]
+    assert plain["daemon"]["state_dir"] == str(tmp_path / "state")
+    origins = {line.split(" = ")[0]: line.split("  # ")[-1] for line in text.splitlines()}
+    assert origins["tick"] == "line 2"
+    assert origins["allowed_hosts"] == "line 5"
+    assert origins["state_dir"] == "$HOMERUN_STATE_DIR"
+    assert origins["port"] == "default"
+
+
+def test_show_masks_a_password(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "homerun.toml"
+    file.write_text('[store]\nurl = "postgresql://me:hunter2@db/homerun"\n')
+    for arguments in (("config", "show"), ("config", "show", "--json")):
+        text = run("--config", str(file), *arguments).stdout
+        assert "hunter2" not in text
+        assert "postgresql://me:***@db/homerun" in text
+    assert json.loads(text)["config"]["daemon"]["tick"] == "1s"
+
+
+@pytest.mark.parametrize("value", ['a "quoted" \\ text', "tab\tnew\nline", "\x7f", "ünï", ""])
+def test_text_survives_the_way_through_toml(value: str) -> None:
+    assert tomllib.loads(f"x = {toml_text.value_text(value)}")["x"] == value

@@ -1,0 +1,1 @@
+"""Tests of what crosses between supervisor and trainer."""

@@ -1,0 +1,27 @@
+"""Data: a corpus of text becomes numbered micro-batches of tokens.
+
+corpus       which files, in which order; formats reads each kind
+tokenizer    byte-level BPE; bpe trains it
+preparation  corpus to dataset, once; storage is the directory of all of them
+dataset      a prepared corpus, opened and checked; shards are its files
+loader       which tokens the n-th micro-batch has
+"""
+
+from trainer.data.dataset import Dataset, open_dataset, verify_shards
+from trainer.data.errors import DataError
+from trainer.data.loader import Loader, validation_batches
+from trainer.data.preparation import prepare
+from trainer.data.shards import Documents
+from trainer.data.tokenizer import Tokenizer
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Documents",
+    "Loader",
+    "Tokenizer",
+    "open_dataset",
+    "prepare",
+    "validation_batches",
+    "verify_shards",
+]
