@@ -20,6 +20,7 @@ class Books:
         self._store = store
         self._boot_id = boot_id
         self._totals = store_totals(store)
+        self._written = store_totals(store)
         self._pending: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._samples: dict[str, list[Sample]] = defaultdict(list)
         self._reached: dict[tuple[str, int], tuple[int, int]] = {}
@@ -35,8 +36,12 @@ class Books:
         return self._totals.get(run, {}).get(name, 0.0)
 
     def totals(self) -> dict[str, dict[str, float]]:
-        """All totals, as a copy."""
+        """All totals, what is not yet written included; as a copy."""
         return {run: dict(names) for run, names in self._totals.items()}
+
+    def written_totals(self) -> dict[str, dict[str, float]]:
+        """The totals that survive even if the daemon is killed now; they never fall."""
+        return self._written
 
     def energy(self, run: str, power: Power, seconds: float) -> None:
         """Energy of the last ``seconds`` at ``power``; an unknown power adds nothing."""
@@ -64,6 +69,8 @@ class Books:
             for (run, attempt), (first, last) in self._reached.items():
                 tx.attempts.reached(run, attempt, first, last)
             tx.heartbeat.beat(now, self._boot_id)
+        if self._pending:
+            self._written = self.totals()
         self._pending.clear()
         self._samples.clear()
         self._reached.clear()

@@ -223,7 +223,7 @@ class Commands:
         return hold
 
     def _wake(self, *, forgive: bool = False) -> None:
-        self._supervisor.inbox.put(Wake(forgive=forgive))
+        self._supervisor.inbox.put(Wake(commanded=True, forgive=forgive))
 
 
 def _known(tx: Transaction, name: str) -> Run:

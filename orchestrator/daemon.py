@@ -91,6 +91,7 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
     runtime = runtime_dir(paths.state)
 
     web = WebServer(host=config.web.host, port=config.web.port)
+    stack.callback(web.stop)
     view = DaemonView(
         pid=os.getpid(),
         version=VERSION,

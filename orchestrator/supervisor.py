@@ -51,8 +51,11 @@ FLUSH_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Wake:
-    """Something changed in the store: tick now. ``forgive`` ends a back-off."""
+    """Something changed: tick now."""
 
+    #: a person's command did it
+    commanded: bool = False
+    #: end a back-off
     forgive: bool = False
 
 
@@ -114,6 +117,7 @@ class Supervisor:
         recovery.index_checkpoints(self.store, runs, self.paths.runs, now)
         self.books = Books(self.store, self._boot_id)
         self.books.flush(now)
+        self._look()
         self._publish()
 
     def drain(self) -> None:
@@ -145,14 +149,8 @@ class Supervisor:
     def tick(self) -> None:
         """Sense, decide, act, and show."""
         self._account()
-        self._expire_holds()
-        run = self._choose_run()
-        decision = d.decide(self._facts(run), self._policy)
-        for hold in decision.new_holds:
-            self._write_hold(hold)
-        self._situation.setpoint = decision.setpoint
-        self._situation.holds = decision.holds
-        action = d.reconcile(decision.setpoint, self._observed(run), self._policy)
+        run = self._look()
+        action = d.reconcile(self._situation.setpoint, self._observed(run), self._policy)
         if self.hurried and self.life is not None and not self.life.killed:
             action = d.Action(d.Act.KILL, "told twice to stop, not needed any more")
         if action is not None:
@@ -163,6 +161,17 @@ class Supervisor:
             self.flush()
         self._publish()
         self.after_tick()
+
+    def _look(self) -> Run | None:
+        """Sense and decide; the situation then says how things should be."""
+        self._expire_holds()
+        run = self._choose_run()
+        decision = d.decide(self._facts(run), self._policy)
+        for hold in decision.new_holds:
+            self._write_hold(hold)
+        self._situation.setpoint = decision.setpoint
+        self._situation.holds = decision.holds
+        return run
 
     def take(self, item: Item) -> None:
         """Take one item out of the inbox in."""
@@ -178,8 +187,14 @@ class Supervisor:
                 self._engine_gone(item)
             case SaveOrder():
                 self._order(item)
-            case Wake(forgive=True):
-                self._not_before = self.clock.monotonic()
+            case Wake():
+                self._woken(item)
+
+    def _woken(self, wake: Wake) -> None:
+        if wake.forgive:
+            self._not_before = self.clock.monotonic()
+        if wake.commanded and self._situation.run is not None:
+            self.books.count(self._situation.run.name, "commands")
 
     def flush(self) -> None:
         """Write the books."""
@@ -410,6 +425,7 @@ class Supervisor:
         situation.daemon = dataclasses.replace(self._daemon, engine_state=self._engine_state.value)
         situation.life, situation.progress = self.life, self.progress
         situation.totals = self.books.totals()
+        situation.written_totals = self.books.written_totals()
         wait = self._not_before - self.clock.monotonic()
         situation.next_start = situation.now + timedelta(seconds=wait) if wait > 0 else None
         self.board.put(build(situation))

@@ -39,6 +39,8 @@ class Situation:
     progress: Progress | None = None
     power: Power = _UNKNOWN_POWER
     totals: dict[str, dict[str, float]] = field(default_factory=dict)
+    #: only these may be shown as counters: what is not yet written can be lost with the daemon
+    written_totals: dict[str, dict[str, float]] = field(default_factory=dict)
     next_start: datetime | None = None
 
 
@@ -56,7 +58,7 @@ def build(situation: Situation) -> Snapshot:
         holds=situation.holds,
         run=run,
         queue=tuple(QueueItem(item.name, item.priority) for item in situation.queue),
-        counters=situation.totals,
+        counters=situation.written_totals,
         journal=tuple(situation.journal),
     )
 

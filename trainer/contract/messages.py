@@ -24,7 +24,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on computing."""
+    """Go on computing; takes a Finish back, too."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Save:
 
 @dataclass(frozen=True)
 class Finish:
-    """Leave at the next checkpoint that is due anyway."""
+    """Leave at the next checkpoint that is due anyway; ends a pause, which would never reach it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ Command = Pause | Resume | Save | Finish | Stop
 
 @dataclass(frozen=True)
 class Hello:
-    """The trainer is up and owns the run's lock."""
+    """The trainer is up. It has not taken the run's lock yet."""
 
     run: str
     attempt: int

@@ -31,6 +31,7 @@ def test_a_submitted_run_starts_and_the_snapshot_follows_it(rig: Rig) -> None:
     rig.submit()
     assert rig.engine.calls == ["open", "start"]
     rig.train(0, 3)
+    rig.supervisor.flush()
     snapshot = rig.settle()
     assert snapshot.run is not None
     assert (snapshot.run.name, snapshot.run.step, snapshot.run.steps) == ("month", 3, 100)
@@ -189,6 +190,7 @@ def test_a_finish_can_be_taken_back(rig: Rig) -> None:
     rig.commands.resume(run=None, source="cli")
     rig.settle()
     assert rig.engine.commands == [m.Finish(), m.Resume()]
+    assert rig.pass_time(10).counters["month"]["commands"] == 3
 
 
 def test_a_silent_trainer_is_killed_and_started_again(rig: Rig) -> None:
@@ -290,6 +292,24 @@ def test_totals_never_fall_over_restarts(rig: Rig) -> None:
     assert all(after[name] >= value for name, value in before.items())
 
 
+def test_counters_only_show_what_a_killed_daemon_would_not_take_back(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 5)
+    shown = rig.settle().counters.get("month", {})
+    rig.crash()
+    after = rig.settle().counters.get("month", {})
+    assert all(after.get(name, 0.0) >= value for name, value in shown.items())
+
+
+def test_the_first_snapshot_already_knows_run_and_holds(rig: Rig) -> None:
+    rig.submit()
+    rig.commands.pause(run=None, until=None, release=True, detail="holiday", source="cli")
+    rig.store.close()
+    rig.open()
+    snapshot = rig.supervisor.board.snapshot()
+    assert snapshot.headline.startswith("Stopped by you (holiday): month")
+
+
 def test_an_estimate_is_marked_and_a_silent_meter_adds_nothing(rig: Rig) -> None:
     rig.meter.measured = False
     rig.submit()
@@ -330,7 +350,7 @@ def test_an_order_that_fails_on_a_full_disk_says_so_and_training_goes_on(rig: Ri
     snapshot = rig.settle()
     assert snapshot.run is not None
     assert snapshot.run.step == 3
-    assert snapshot.counters["month"]["checkpoint_failures"] == 1
+    assert rig.pass_time(10).counters["month"]["checkpoint_failures"] == 1
 
 
 def test_orders_without_a_trainer_are_refused_and_name_the_hold(rig: Rig) -> None:

@@ -1,0 +1,122 @@
+"""The web side put together: page, API, streams, metrics, and the guard in front of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from orchestrator.errors import HomerunError
+from orchestrator.home.clock import Clock, SystemClock
+from orchestrator.web.answers import homerun_problem, http_problem, problem
+from orchestrator.web.backend import Backend
+from orchestrator.web.commands import Commands
+from orchestrator.web.guard import SECURITY_HEADERS, Guard
+from orchestrator.web.metrics import build_registry
+from orchestrator.web.reading import Reading
+from orchestrator.web.settings import Settings
+from orchestrator.web.stream import Streams
+
+STATIC = Path(__file__).parent / "static"
+
+
+def build_app(
+    backend: Backend,
+    settings: Settings,
+    registry: CollectorRegistry | None = None,
+    *,
+    clock: Clock | None = None,
+    streams: Streams | None = None,
+) -> Starlette:
+    """The ASGI app. ``app.state.streams`` must be closed before its server waits for requests.
+
+    ``registry`` is what /metrics shows; by default the snapshot and the process.
+    """
+    clock = clock or SystemClock()
+    streams = streams or Streams(backend)
+    app = Starlette(
+        routes=_routes(backend, clock, streams, registry or build_registry(backend, clock)),
+        middleware=[Middleware(Guard, settings=settings)],
+        exception_handlers={
+            HomerunError: homerun_problem,
+            HTTPException: http_problem,
+            Exception: _unexpected,
+        },
+        lifespan=_lifespan(streams),
+    )
+    app.state.streams = streams
+    return app
+
+
+def _routes(
+    backend: Backend, clock: Clock, streams: Streams, registry: CollectorRegistry
+) -> list[Route | Mount]:
+    api = [*streams.routes(), *Reading(backend).routes(), *Commands(backend, clock).routes()]
+    return [
+        Route("/", _page),
+        Route("/healthz", _healthy),
+        Route("/metrics", _metrics(registry)),
+        Mount("/static", _Static(directory=STATIC)),
+        Mount("/api/v1", routes=api),
+    ]
+
+
+def _lifespan(
+    streams: Streams,
+) -> Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await streams.open()
+        try:
+            yield
+        finally:
+            await streams.closed()
+
+    return lifespan
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """The answer for a bug of ours. The server logs the traceback; strangers do not get it.
+
+    Starlette sends it from outside the guard, so it brings the guard's headers itself.
+    """
+    message = f"the daemon failed to answer: {type(error).__name__}"
+    return problem(500, "internal", message, "its log tells more", SECURITY_HEADERS)
+
+
+class _Static(StaticFiles):
+    """Files that a browser asks about each time, so that an upgrade shows at once."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
+def _metrics(registry: CollectorRegistry) -> Callable[[Request], Awaitable[Response]]:
+    async def metrics(request: Request) -> Response:
+        generate, content_type = choose_encoder(request.headers.get("accept", ""))
+        content = await run_in_threadpool(generate, registry)
+        return Response(content, headers={"content-type": content_type})
+
+    return metrics
+
+
+async def _page(request: Request) -> Response:
+    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+
+async def _healthy(request: Request) -> Response:
+    return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})

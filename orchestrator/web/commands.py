@@ -1,0 +1,102 @@
+"""POST: everything that can be asked for. Durable in the store before it is answered."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from orchestrator.home.clock import Clock
+from orchestrator.web.answers import answer
+from orchestrator.web.backend import Backend
+from orchestrator.web.parameters import read_body
+
+#: priorities beyond this say nothing more
+MAX_PRIORITY = 1_000_000
+
+
+class Commands:
+    """The endpoints that change something."""
+
+    def __init__(self, backend: Backend, clock: Clock) -> None:
+        self._backend = backend
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """Below /api/v1."""
+        return [
+            Route(path, endpoint, methods=["POST"])
+            for path, endpoint in (
+                ("/runs", self.submit),
+                ("/runs/{name}/cancel", self.cancel),
+                ("/pause", self.pause),
+                ("/resume", self.resume),
+                ("/finish", self.finish),
+                ("/checkpoints/save", self.save),
+                ("/checkpoints/verify", self.verify),
+            )
+        ]
+
+    async def submit(self, request: Request) -> Response:
+        body = await read_body(request, ("spec", "priority"))
+        priority = body.number("priority", 0, -MAX_PRIORITY, MAX_PRIORITY)
+        run = await run_in_threadpool(
+            self._backend.submit, body.table("spec"), priority, source_of(request)
+        )
+        return answer(run, 201)
+
+    async def cancel(self, request: Request) -> Response:
+        await read_body(request, ())
+        name = request.path_params["name"]
+        return answer(await run_in_threadpool(self._backend.cancel, name, source_of(request)))
+
+    async def pause(self, request: Request) -> Response:
+        body = await read_body(request, ("run", "until", "seconds", "release", "detail"))
+        hold = await run_in_threadpool(
+            self._backend.pause,
+            run=body.text("run"),
+            until=body.end(self._clock.now()),
+            release=body.flag("release"),
+            detail=body.remark("detail"),
+            source=source_of(request),
+        )
+        return answer(hold)
+
+    async def resume(self, request: Request) -> Response:
+        body = await read_body(request, ("run",))
+        left = await run_in_threadpool(
+            self._backend.resume, run=body.text("run"), source=source_of(request)
+        )
+        return answer({"ended": True, "holds": left})
+
+    async def finish(self, request: Request) -> Response:
+        body = await read_body(request, ("run", "detail"))
+        hold = await run_in_threadpool(
+            self._backend.finish,
+            run=body.text("run"),
+            detail=body.remark("detail"),
+            source=source_of(request),
+        )
+        return answer(hold)
+
+    async def save(self, request: Request) -> Response:
+        await read_body(request, ())
+        saved = await run_in_threadpool(self._backend.save_checkpoint, source_of(request))
+        return answer(saved)
+
+    async def verify(self, request: Request) -> Response:
+        body = await read_body(request, ("run", "name"))
+        verdicts = await run_in_threadpool(
+            self._backend.verify_checkpoints, body.text("run"), body.text("name")
+        )
+        return answer(verdicts)
+
+
+def source_of(request: Request) -> str:
+    """Who asks, for the journal: our page, our command line, or any other program."""
+    if request.headers.get("sec-fetch-site") == "same-origin":
+        return "page"
+    if request.headers.get("user-agent", "").startswith("homerun"):
+        return "cli"
+    return "api"

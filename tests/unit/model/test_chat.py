@@ -1,0 +1,115 @@
+"""Sampling is a pure function of its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from tests.unit.model.small import DEPTH_1, lively
+from trainer.chat import greedy, sample
+from trainer.model import NanoChat
+from trainer.precision import recipe
+
+
+class Letters:
+    """A vocabulary of single characters; bos is 511."""
+
+    bos = 511
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(chr(token) for token in ids)
+
+
+def _sample(model: NanoChat, *, seed: int = 1, temperature: float = 1.0, top_k: int = 50) -> str:
+    return sample(model, Letters(), "ab", 24, temperature=temperature, seed=seed, top_k=top_k)
+
+
+def test_the_same_seed_writes_the_same_text_and_begins_with_the_prompt() -> None:
+    model = lively()
+    first = _sample(model)
+    torch.rand(3)  # somebody else draws from the global generator
+    assert _sample(model) == first
+    assert first.startswith("ab")
+    assert 2 < len(first) <= 26
+
+
+def test_another_seed_writes_another_text() -> None:
+    model = lively()
+    assert len({_sample(model, seed=seed) for seed in range(5)}) == 5
+
+
+def test_sampling_does_not_touch_the_global_generator() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(4)
+    torch.manual_seed(0)
+    _sample(lively())
+    assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.parametrize(("temperature", "top_k"), [(0.0, 50), (1.0, 1)])
+def test_no_temperature_and_no_choice_are_both_greedy(temperature: float, top_k: int) -> None:
+    model = lively()
+    expected = greedy(model, [511, ord("a"), ord("b")], 24)
+    written = _sample(model, temperature=temperature, top_k=top_k)
+    assert written == "ab" + "".join(map(chr, expected))
+
+
+def test_greedy_takes_the_likeliest_token_each_time_even_past_the_context() -> None:
+    model = lively()
+    ids = [511, 5, 6]
+    written = greedy(model, ids, 40)
+    assert len(written) == 40
+    everything = ids + written
+    with torch.no_grad():
+        for place in (3, 20, 33, 42):
+            seen = torch.tensor([everything[max(0, place - 32) : place]])
+            assert everything[place] == int(model(seen)[0, -1].argmax())
+
+
+def test_top_k_never_draws_outside_the_k_likeliest() -> None:
+    model = lively()
+    with torch.no_grad():
+        likeliest = set(model(torch.tensor([[511, 97, 98]]))[0, -1].topk(3).indices.tolist())
+    drawn = {
+        ord(sample(model, Letters(), "ab", 1, temperature=5.0, seed=seed, top_k=3)[2:])
+        for seed in range(40)
+    }
+    assert drawn <= likeliest
+    assert len(drawn) > 1
+
+
+def test_writing_ends_with_the_document() -> None:
+    model = lively()
+    with torch.no_grad():
+        # all logits are the cap for bos and its negative for the rest
+        hidden = model.hidden(torch.tensor([[511, 97, 98]]))[0, -1]
+        model.lm_head.weight.copy_(-1000 * hidden.expand_as(model.lm_head.weight))
+        model.lm_head.weight[511] = 1000 * hidden
+    assert _sample(model) == "ab"
+    assert greedy(model, [511, 97, 98], 2)[0] == 511
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_k": -1}])
+def test_senseless_arguments_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must not be negative"):
+        _sample(lively(), **wrong)  # type: ignore[arg-type] # the types of both differ
+
+
+def test_nothing_cannot_be_continued() -> None:
+    with pytest.raises(ValueError, match="at least one token"):
+        greedy(lively(), [], 3)
+
+
+def test_no_tokens_are_the_prompt_alone() -> None:
+    assert sample(lively(), Letters(), "ab", 0, temperature=1.0, seed=1) == "ab"
+
+
+def test_a_bf16_model_writes_without_autocast() -> None:
+    model = lively(DEPTH_1)
+    recipe("bf16").prepare(model)
+    assert _sample(model) == _sample(model)

@@ -1,0 +1,11 @@
+"""Checkpoints: durable, verified states of a run. Importing this package imports no torch.
+
+disk        Disk: every operation on files goes through it, so that tests can record and break it
+lease       Lease: one trainer per run, and a fence that stops a late writer
+format      names and the self-checksummed manifest
+commit      the commit protocol, in one place; torch-free
+catalog     list, verify, retain, quarantine, sweep: the orchestrator's door; torch-free
+safetensor  tensors as safetensors bytes, streamed both ways
+writer      save: tensors of a step become a committed checkpoint
+reader      load: a checkpoint becomes tensors, verified on the way
+"""

@@ -1,0 +1,308 @@
+"""The catalog: which checkpoints a run has, which are whole, which may go. Free of torch.
+
+This is the orchestrator's door to checkpoints. The directories are the truth: nothing here
+keeps an index, and no file anywhere says which checkpoint is the latest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import xxhash
+
+from trainer.checkpoint.disk import (
+    CHUNK_BYTES,
+    REAL,
+    Disk,
+    fill,
+    read_whole,
+    reading,
+    remove_tree,
+)
+from trainer.checkpoint.format import (
+    DAMAGE_ERRNOS,
+    MANIFEST,
+    MANIFEST_LIMIT_BYTES,
+    DamagedError,
+    FileRecord,
+    Manifest,
+    ManifestError,
+    Name,
+    parse_name,
+    read_manifest,
+)
+from trainer.checkpoint.lease import next_token as next_token
+from trainer.checkpoint.lease import raise_fence as raise_fence
+from trainer.checkpoint.lease import read_fence
+
+DIRECTORY = "checkpoints"
+#: retention never leaves fewer whole checkpoints than this
+LEAST_KEPT = 2
+_WHY = "WHY.txt"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A committed checkpoint."""
+
+    name: str
+    path: Path
+    #: finished optimizer steps
+    step: int
+    attempt: int
+    created: datetime
+    #: bytes of all its data files
+    size_bytes: int
+    reason: str
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an examination found. A problem may be harmless (a stray file): see ``ok``.
+
+    ``step`` is -1 when nobody can tell.
+    """
+
+    name: str
+    step: int
+    ok: bool
+    problems: tuple[str, ...]
+
+
+def checkpoints_dir(run_dir: Path) -> Path:
+    """Where a run's checkpoints live."""
+    return run_dir / DIRECTORY
+
+
+def list_checkpoints(run_dir: Path, *, disk: Disk = REAL) -> list[Entry]:
+    """Every checkpoint with a sound manifest and files of the right sizes, newest first.
+
+    Newest is the highest step, then the highest attempt. Reads no data: ``verify`` does. What
+    cannot be listed is reported by ``damaged``.
+    """
+    entries = []
+    for name in generations(run_dir, disk=disk):
+        with contextlib.suppress(DamagedError, OSError):
+            entries.append(examine(checkpoints_dir(run_dir) / str(name), disk=disk))
+    return entries
+
+
+def damaged(run_dir: Path, *, disk: Disk = REAL) -> list[Verdict]:
+    """A verdict on each committed checkpoint that ``list_checkpoints`` leaves out."""
+    verdicts = []
+    for name in generations(run_dir, disk=disk):
+        try:
+            examine(checkpoints_dir(run_dir) / str(name), disk=disk)
+        except DamagedError as error:
+            verdicts.append(Verdict(str(name), name.step, False, error.problems))
+        except OSError as error:
+            problems = (f"cannot be read: {error.strerror}",)
+            verdicts.append(Verdict(str(name), name.step, False, problems))
+    return verdicts
+
+
+def verify(entry_path: Path, *, disk: Disk = REAL) -> Verdict:
+    """Read every byte of a checkpoint and compare all checksums. Never raises for bad disks."""
+    name = parse_name(entry_path.name)
+    step = name.step if name else -1
+    try:
+        entry = examine(entry_path, disk=disk)
+    except DamagedError as error:
+        return Verdict(entry_path.name, step, False, error.problems)
+    except OSError as error:
+        return Verdict(entry_path.name, step, False, (f"cannot be read: {error.strerror}",))
+    wrong = [
+        f"{file}: {problem}"
+        for file, record in entry.manifest.files.items()
+        if (problem := _wrong_bytes(entry_path / file, record, disk))
+    ]
+    return Verdict(entry_path.name, entry.step, not wrong, (*wrong, *_strays(entry, disk)))
+
+
+def examine(path: Path, *, disk: Disk = REAL) -> Entry:
+    """The checkpoint in ``path``, judged by its manifest and the sizes of its files.
+
+    Raises:
+        DamagedError: the manifest is missing or damaged, or a file is missing or has the wrong
+            size.
+        OSError: it cannot be read, for a reason that says nothing about what is stored.
+    """
+    manifest = _manifest(path, disk)
+    problems = [
+        f"{file}: {problem}"
+        for file, record in manifest.files.items()
+        if (problem := _wrong_size(path / file, record, disk))
+    ]
+    if problems:
+        raise DamagedError(path.name, tuple(problems))
+    return entry_of(path, manifest)
+
+
+def entry_of(path: Path, manifest: Manifest) -> Entry:
+    """The entry of a checkpoint whose manifest is known to be good."""
+    return Entry(
+        name=path.name,
+        path=path,
+        step=manifest.step,
+        attempt=manifest.attempt,
+        created=manifest.created,
+        size_bytes=manifest.size_bytes,
+        reason=manifest.reason,
+        manifest=manifest,
+    )
+
+
+def retain(
+    run_dir: Path,
+    keep: int,
+    protect: Collection[str] = (),
+    *,
+    thorough: bool = False,
+    disk: Disk = REAL,
+) -> list[str]:
+    """Delete old checkpoints: all but the ``keep`` newest whole ones and those in ``protect``.
+
+    Damaged checkpoints do not count and are not touched. At least two whole ones always stay.
+    ``thorough`` counts as whole only what passes ``verify``, which reads every byte of the
+    ``keep`` newest; otherwise sizes and manifest decide.
+
+    Returns:
+        The names that are gone, newest first.
+
+    Raises:
+        OSError: a deletion failed; what was renamed to trash is left to ``sweep``.
+    """
+    whole = 0
+    gone = []
+    for entry in list_checkpoints(run_dir, disk=disk):
+        if whole < max(keep, LEAST_KEPT):
+            whole += 1 if not thorough or verify(entry.path, disk=disk).ok else 0
+        elif entry.name not in protect:
+            discard(entry.path, disk=disk)
+            gone.append(entry.name)
+    return gone
+
+
+def discard(path: Path, *, disk: Disk = REAL) -> None:
+    """Delete a committed checkpoint so that no crash leaves a half-deleted one in the list."""
+    name = parse_name(path.name)
+    if name is None:
+        raise ValueError(f"{path.name} is no checkpoint")
+    trash = path.with_name(str(name.as_kind("trash")))
+    disk.rename(path, trash)
+    disk.fsync_dir(path.parent)
+    remove_tree(disk, trash)
+
+
+def quarantine(path: Path, why: str, *, disk: Disk = REAL) -> Path:
+    """Set a damaged checkpoint aside under a new name, with ``why`` in a file. Returns the path.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    name = parse_name(path.name)
+    aside = path.with_name(str(name.as_kind("damaged")) if name else f"damaged-{path.name}")
+    disk.rename(path, aside)
+    disk.fsync_dir(path.parent)
+    # The note helps a person later; a disk that cannot take it changes nothing.
+    with contextlib.suppress(OSError):
+        _leave_note(aside / _WHY, why, disk)
+    return aside
+
+
+def sweep(run_dir: Path, *, disk: Disk = REAL) -> list[str]:
+    """Remove what dead attempts left half-written and what retention left half-deleted.
+
+    An attempt is dead when the fence stands above it, so call this after taking the lease.
+    Returns the names that are gone.
+    """
+    fence = read_fence(run_dir, disk=disk)
+    gone = []
+    for name in _named(run_dir, disk):
+        if name.kind == "trash" or (name.kind == "tmp" and name.attempt < fence):
+            remove_tree(disk, checkpoints_dir(run_dir) / str(name))
+            gone.append(str(name))
+    return gone
+
+
+def generations(run_dir: Path, *, disk: Disk = REAL) -> list[Name]:
+    """The names of all committed checkpoints, newest first, whatever state they are in."""
+    committed = [name for name in _named(run_dir, disk) if name.kind == "gen"]
+    return sorted(committed, key=lambda name: name.age, reverse=True)
+
+
+def _named(run_dir: Path, disk: Disk) -> list[Name]:
+    try:
+        texts = disk.names(checkpoints_dir(run_dir))
+    except FileNotFoundError:
+        return []
+    return [name for name in map(parse_name, texts) if name]
+
+
+def _manifest(path: Path, disk: Disk) -> Manifest:
+    try:
+        data = read_whole(disk, path / MANIFEST, MANIFEST_LIMIT_BYTES)
+        return read_manifest(data, path)
+    except FileNotFoundError:
+        problem = "is missing"
+    except ManifestError as error:
+        problem = str(error)
+    except OSError as error:
+        if error.errno not in DAMAGE_ERRNOS:
+            raise
+        problem = f"cannot be read: {error.strerror}"
+    raise DamagedError(path.name, (f"{MANIFEST}: {problem}",))
+
+
+def _wrong_size(path: Path, record: FileRecord, disk: Disk) -> str:
+    try:
+        size = disk.size_bytes(path)
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        if error.errno not in DAMAGE_ERRNOS:
+            raise
+        return f"cannot be read: {error.strerror}"
+    return wrong_size(size, record)
+
+
+def wrong_size(size_bytes: int, record: FileRecord) -> str:
+    """What is wrong with a file of ``size_bytes`` bytes, or an empty string."""
+    if size_bytes == record.size_bytes:
+        return ""
+    kind = "truncated" if size_bytes < record.size_bytes else "too long"
+    return f"{kind}: has {size_bytes} bytes of {record.size_bytes}"
+
+
+def _wrong_bytes(path: Path, record: FileRecord, disk: Disk) -> str:
+    hasher = xxhash.xxh3_128()
+    buffer = memoryview(bytearray(min(CHUNK_BYTES, record.size_bytes) or 1))
+    try:
+        with reading(disk, path) as handle:
+            while count := fill(disk, handle, buffer):
+                hasher.update(buffer[:count])
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "" if hasher.hexdigest() == record.xxh3_128 else "its checksum does not match"
+
+
+def _strays(entry: Entry, disk: Disk) -> list[str]:
+    try:
+        names = disk.names(entry.path)
+    except OSError as error:
+        return [f"its directory cannot be listed: {error.strerror}"]
+    known = {*entry.manifest.files, MANIFEST}
+    return [f"{name}: not in the manifest, left alone" for name in names if name not in known]
+
+
+def _leave_note(path: Path, text: str, disk: Disk) -> None:
+    handle = disk.create(path)
+    try:
+        disk.write(handle, memoryview(f"{text}\n".encode()))
+    finally:
+        disk.close(handle)

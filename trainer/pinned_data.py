@@ -1,0 +1,55 @@
+"""The dataset of a run: prepared at the first start, the very same one ever after."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from trainer import data, record
+from trainer.contract.job import Job
+from trainer.data import DataError, Dataset
+from trainer.outcome import DatasetChangedError
+from trainer.record import Record
+
+Progress = Callable[[str, float], None]
+
+
+def open_pinned(job: Job, pinned: Record, progress: Progress) -> tuple[Dataset, Record]:
+    """The run's dataset, and the record that names it.
+
+    ``progress`` is called at least every second while a corpus is prepared; what it raises
+    ends the preparation.
+
+    Raises:
+        DataError: the corpus is missing, empty or unreadable.
+        DatasetChangedError: the prepared data is gone and the corpus is another one by now.
+    """
+    dataset = _reopen(job, pinned)
+    if dataset is None:
+        dataset = data.prepare(
+            job.spec.data, job.spec.model.vocab_size, Path(job.data_dir), progress
+        )
+    if pinned.dataset and dataset.id != pinned.dataset:
+        raise DatasetChangedError(_changed(job, pinned.dataset, dataset.id))
+    named = dataclasses.replace(pinned, dataset=dataset.id, data_dir=str(Path(job.data_dir)))
+    if named != pinned:
+        record.write(Path(job.run_dir), named)
+    return dataset, named
+
+
+def _reopen(job: Job, pinned: Record) -> Dataset | None:
+    if not pinned.dataset:
+        return None
+    try:
+        return data.open_dataset(Path(job.data_dir), pinned.dataset)
+    except DataError:
+        return None  # gone or damaged: prepared anew, and compared
+
+
+def _changed(job: Job, pinned: str, found: str) -> str:
+    return (
+        f"run {job.spec.name!r} was started on dataset {pinned}; that is gone from "
+        f"{job.data_dir}, and the corpus {job.spec.data.corpus!r} gives {found} now. "
+        "Bring the old corpus or the prepared dataset back, or start a new run"
+    )

@@ -1,0 +1,144 @@
+"""What happens between the lease and the first step: pin, open, build, load."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer import environment, record, sizing
+from trainer.announce import Announcer
+from trainer.checkpoint import catalog, reader
+from trainer.checkpoint.catalog import Entry, Verdict
+from trainer.checkpoint.lease import Lease
+from trainer.clock import Clock
+from trainer.contract.job import Job
+from trainer.contract.messages import Ready
+from trainer.data import Dataset, Loader
+from trainer.desk import Desk
+from trainer.examiner import Examiner
+from trainer.peak import peak_of
+from trainer.pinned_data import open_pinned
+from trainer.record import Record
+from trainer.saver import Saver
+from trainer.state import State
+from trainer.stepper import Stepper
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What training is made of, once it can begin."""
+
+    state: State
+    saver: Saver
+    stepper: Stepper
+    examiner: Examiner
+
+
+def assemble(job: Job, lease: Lease, desk: Desk, announcer: Announcer, clock: Clock) -> Parts:
+    """Everything that a run needs before its next step; says Ready.
+
+    Raises:
+        SpecChangedError: another spec is pinned.
+        RecordError, DataError, DatasetChangedError, NoDeviceError, StateError, OSError.
+        LeaveError: a command said so.
+    """
+    pinned = _pin(job, announcer)
+    # what dead attempts left half-written only costs space
+    with contextlib.suppress(OSError):
+        catalog.sweep(Path(job.run_dir))
+
+    def progress(detail: str, fraction: float) -> None:
+        announcer.phase("data", detail, fraction)
+        desk.answer()
+
+    announcer.phase("data", "opening")
+    dataset, pinned = open_pinned(job, pinned, progress)
+    desk.answer()
+    announcer.phase("load", "building the model")
+    state = State(job.spec, environment.device_for(job.spec.train.device))
+    last = _resume(job, state, announcer)
+    return _parts(job, lease, desk, announcer, clock, pinned, dataset, state, last)
+
+
+def _parts(
+    job: Job,
+    lease: Lease,
+    desk: Desk,
+    announcer: Announcer,
+    clock: Clock,
+    pinned: Record,
+    dataset: Dataset,
+    state: State,
+    last: Entry | None,
+) -> Parts:
+    spec = job.spec
+    facts: dict[str, Any] = {"environment": pinned.environment, "dataset": dataset.id}
+    saver = Saver(job, lease, state, announcer, clock, facts=facts, last=last)
+    desk.give_saves(saver)
+    peak = peak_of(state.device, spec.train.precision, clock)
+    loader = Loader(dataset.train, spec.seed, spec.train.micro_batch, spec.model.sequence_length)
+    announcer.say(
+        Ready(
+            step=state.step,
+            steps=sizing.horizon_steps(spec),
+            parameters=sizing.parameters(spec.model),
+            flops_per_token=sizing.flops_per_token(spec.model),
+            checkpoint=saver.name,
+            environment=pinned.environment,
+            peak_flops=peak.flops,
+            peak_source=peak.source,
+        )
+    )
+    stepper = Stepper(spec, state, loader, desk, announcer, clock, peak)
+    examiner = Examiner(spec, state, dataset, desk, announcer, clock)
+    return Parts(state, saver, stepper, examiner)
+
+
+def _pin(job: Job, announcer: Announcer) -> Record:
+    """The run's record: written at the first start, compared at every later one."""
+    run_dir, spec = Path(job.run_dir), job.spec
+    pinned = record.read(run_dir)
+    if pinned is not None:
+        record.refuse_other_spec(pinned, spec)
+    device = environment.device_for(spec.train.device)
+    environment.settle(device, environment.threads_for(spec.train, pinned.threads if pinned else 0))
+    now = environment.describe(device, spec.train.compile)
+    if pinned is None:
+        pinned = record.first(spec, now)
+        record.write(run_dir, pinned)
+    elif differences := environment.compare(pinned.environment, now):
+        announcer.notice("environment_changed", _changed(differences))
+        pinned = pinned.in_environment(now, job.attempt)
+        record.write(run_dir, pinned)
+    return pinned
+
+
+def _changed(differences: list[str]) -> str:
+    return "the same bytes as without an interruption can no longer be promised: " + "; ".join(
+        differences
+    )
+
+
+def _resume(job: Job, state: State, announcer: Announcer) -> Entry | None:
+    """Load the newest good checkpoint into ``state`` and say which ones were not good."""
+    announcer.phase("load", "reading the newest checkpoint")
+    met_damaged: list[str] = []
+
+    def tell(verdict: Verdict) -> None:
+        met_damaged.append(verdict.name)
+        problems = "; ".join(verdict.problems)
+        announcer.notice(
+            "checkpoint_damaged", f"checkpoint {verdict.name} is set aside: {problems}", "error"
+        )
+
+    loaded = reader.load_newest(Path(job.run_dir), tell)
+    if loaded is not None:
+        state.load(loaded.files, loaded.meta)
+        return loaded.entry
+    if met_damaged:
+        announcer.notice(
+            "starts_over", "no whole checkpoint is left: training starts over at step 0", "error"
+        )
+    return None

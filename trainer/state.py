@@ -1,0 +1,107 @@
+"""State: everything that a checkpoint holds, and nothing else that a run's bytes hang on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.contract.spec import RunSpec
+from trainer.model import NanoChat
+from trainer.optim import Optimizer
+from trainer.precision import recipe
+
+
+class StateError(Exception):
+    """A checkpoint that does not fit the model it is to be loaded into."""
+
+
+class State:
+    """Weights, optimizer state and the figures that belong to the last finished step."""
+
+    def __init__(self, spec: RunSpec, device: torch.device) -> None:
+        """The state before the first step, the same on every device."""
+        self.device = device
+        self.batch_tokens = spec.train.batch_tokens
+        self.recipe = recipe(spec.train.precision)
+        self.model = NanoChat(spec.model)
+        self.model.init_weights(spec.seed)
+        self.recipe.prepare(self.model)
+        self.model.to(device)
+        self.optimizer = Optimizer(self.model, spec, self.recipe)
+        #: finished optimizer steps
+        self.step = 0
+        #: steps in a row, up to now, whose loss or gradient was not finite
+        self.not_finite = 0
+        #: nats per token over the last finished step
+        self.loss: float | None = None
+        #: validation before the first step, and the newest one with its step
+        self.bits_per_byte_before: float | None = None
+        self.bits_per_byte: float | None = None
+        self.evaluated_step: int | None = None
+
+    def files(self) -> dict[str, Mapping[str, Tensor]]:
+        """The live tensors by file; they do not change before the next optimizer step."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_tensors()}
+
+    def meta(self) -> dict[str, Any]:
+        """The figures as plain JSON types; ``load`` reads them back."""
+        return {
+            "step": self.step,
+            "tokens": self.step * self.batch_tokens,
+            "not_finite": self.not_finite,
+            "loss": self.loss,
+            "bits_per_byte_before": self.bits_per_byte_before,
+            "bits_per_byte": self.bits_per_byte,
+            "evaluated_step": self.evaluated_step,
+        }
+
+    def load(self, files: Mapping[str, dict[str, Tensor]], meta: Mapping[str, Any]) -> None:
+        """Take over a checkpoint, its bytes unchanged.
+
+        Raises:
+            StateError: a tensor is missing, is too many, or has another shape or dtype.
+        """
+        for name in ("model", "optimizer"):
+            if name not in files:
+                raise StateError(f"the checkpoint has no file {name}")
+        _copy_exactly(files["model"], self.model.state_dict())
+        self.optimizer.load_state_tensors(files["optimizer"])
+        self.step = int(meta["step"])
+        self.not_finite = int(meta["not_finite"])
+        self.loss = meta["loss"]
+        self.bits_per_byte_before = meta["bits_per_byte_before"]
+        self.bits_per_byte = meta["bits_per_byte"]
+        self.evaluated_step = meta["evaluated_step"]
+
+    def evaluated(self, bits_per_byte: float) -> None:
+        """Note the validation of the last finished step."""
+        self.bits_per_byte = bits_per_byte
+        self.evaluated_step = self.step
+        if self.step == 0:
+            self.bits_per_byte_before = bits_per_byte
+
+    def finished_step(self, loss: float, gradient_norm: float) -> None:
+        """Note that one more step is done, applied or left out."""
+        self.step += 1
+        self.loss = loss
+        sound = math.isfinite(loss) and math.isfinite(gradient_norm)
+        self.not_finite = 0 if sound else self.not_finite + 1
+
+
+@torch.no_grad()
+def _copy_exactly(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    if source.keys() != target.keys():
+        odd = sorted(source.keys() ^ target.keys())
+        raise StateError(f"the checkpoint's weights are not this model's: {', '.join(odd[:5])}")
+    for name, tensor in target.items():
+        found = source[name]
+        if found.shape != tensor.shape or found.dtype != tensor.dtype:
+            raise StateError(
+                f"{name} is {found.dtype} {list(found.shape)} in the checkpoint, "
+                f"{tensor.dtype} {list(tensor.shape)} in the model"
+            )
+        tensor.copy_(found)

@@ -1,0 +1,196 @@
+"""Stepper: one optimizer step out of its micro-batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from trainer import sizing
+from trainer.announce import Announcer
+from trainer.clock import Clock
+from trainer.contract.messages import Step
+from trainer.contract.spec import RunSpec
+from trainer.data import Loader
+from trainer.desk import Desk
+from trainer.optim import lr_multiplier
+from trainer.outcome import DivergedError
+from trainer.peak import Peak
+from trainer.state import State
+
+#: so many steps in a row without a finite loss end the attempt
+_PATIENCE = 3
+
+
+class Stepper:
+    """Computes steps. Between two of its micro-batches the desk answers commands."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        state: State,
+        loader: Loader,
+        desk: Desk,
+        announcer: Announcer,
+        clock: Clock,
+        peak: Peak,
+    ) -> None:
+        self._spec = spec
+        self._state = state
+        self._loader = loader
+        self._desk = desk
+        self._announcer = announcer
+        self._watch = Stopwatch(clock)
+        self._pace = Pace(state.device)
+        self._peak_flops = peak.flops
+        self._flops_per_token = sizing.flops_per_token(spec.model)
+        self._steps = sizing.horizon_steps(spec)
+        self._micro_batches = spec.micro_batches
+        self._loss: Callable[[Tensor, Tensor], Tensor] = state.model.loss
+        if spec.train.compile:
+            self._loss = torch.compile(state.model.loss)
+
+    def run(self) -> Step:
+        """One step. A loss or gradient that is not finite leaves the weights as they are.
+
+        Raises:
+            DivergedError: that happened several steps in a row.
+            LeaveError: a command said so.
+        """
+        self._watch.start()
+        away_seconds = self._desk.away_seconds
+        loss = self._accumulate()
+        norm = self._apply(loss)
+        self._watch.lap("optimizer")
+        seconds = self._watch.total_seconds() - (self._desk.away_seconds - away_seconds)
+        event = self._event(loss, norm, max(seconds, 1e-9))
+        self._state.finished_step(loss, norm)
+        self._judge(loss, norm)
+        return event
+
+    def epoch(self) -> float:
+        """How often the corpus has been seen when the last finished step is over."""
+        return self._loader.epoch(self._state.step * self._micro_batches)
+
+    def _accumulate(self) -> float:
+        """Sum up the gradients of all micro-batches; the mean loss in nats per token.
+
+        Each micro-batch is scaled before it is added, in the order of their numbers, so that the
+        sum is the same whoever computes them and however often the work was interrupted.
+        """
+        first = self._state.step * self._micro_batches
+        total = torch.zeros((), device=self._state.device)
+        for index in range(self._micro_batches):
+            if index:
+                self._announcer.beat(self._state.step, index, self._micro_batches)
+                self._desk.answer()
+                self._watch.skip()
+            ids, targets = self._batch(first + index)
+            self._watch.lap("data")
+            total += self._backward(ids, targets)
+            self._pace.keep()
+            self._watch.lap("compute")
+        loss = total.item() / self._micro_batches
+        self._watch.lap("compute")
+        return loss
+
+    def _batch(self, index: int) -> tuple[Tensor, Tensor]:
+        ids, targets = self._loader.batch(index)
+        return ids.to(self._state.device), targets.to(self._state.device)
+
+    def _backward(self, ids: Tensor, targets: Tensor) -> Tensor:
+        with self._state.recipe.autocast(self._state.device):
+            loss = self._loss(ids, targets)
+        (loss / self._micro_batches).backward()  # type: ignore[no-untyped-call] # torch's own
+        return loss.detach()
+
+    def _apply(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            self._state.model.zero_grad(set_to_none=True)
+            return math.nan
+        return self._state.optimizer.step(self._state.step, self._steps)
+
+    def _judge(self, loss: float, norm: float) -> None:
+        if self._state.not_finite == 0:
+            return
+        step = self._state.step
+        self._announcer.notice(
+            "loss_not_finite",
+            f"step {step} was left out, the weights are unchanged: loss {loss}, gradient {norm}",
+            "error",
+        )
+        if self._state.not_finite >= _PATIENCE:
+            raise DivergedError(f"no finite loss in {_PATIENCE} steps in a row, up to step {step}")
+
+    def _event(self, loss: float, norm: float, seconds: float) -> Step:
+        finished = self._state.step + 1
+        tokens_per_second = self._spec.train.batch_tokens / seconds
+        return Step(
+            step=finished,
+            steps=self._steps,
+            tokens=finished * self._spec.train.batch_tokens,
+            epoch=self._loader.epoch(finished * self._micro_batches),
+            loss=loss,
+            gradient_norm=norm,
+            lr_multiplier=lr_multiplier(
+                self._state.step, self._steps, self._spec.train.warmdown_ratio
+            ),
+            seconds=seconds,
+            tokens_per_second=tokens_per_second,
+            mfu=tokens_per_second * self._flops_per_token / self._peak_flops,
+            phases=self._watch.laps(),
+        )
+
+
+class Stopwatch:
+    """Seconds of one step, by what they were spent on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.start()
+
+    def start(self) -> None:
+        """Begin a new step."""
+        self._begin = self._last = self._clock.monotonic()
+        self._laps = {"data": 0.0, "compute": 0.0, "optimizer": 0.0}
+
+    def lap(self, phase: str) -> None:
+        """Count the time since the last mark as ``phase``."""
+        now = self._clock.monotonic()
+        self._laps[phase] += now - self._last
+        self._last = now
+
+    def skip(self) -> None:
+        """Count the time since the last mark as nothing."""
+        self._last = self._clock.monotonic()
+
+    def total_seconds(self) -> float:
+        """Seconds from the start to the last mark."""
+        return self._last - self._begin
+
+    def laps(self) -> dict[str, float]:
+        """The seconds of each phase."""
+        return dict(self._laps)
+
+
+class Pace:
+    """Keeps a GPU at most one micro-batch behind, so that commands act within one.
+
+    A GPU computes on while the program already prepares what follows; unchecked, a pause would
+    be answered many micro-batches before it is true.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        self._before: torch.cuda.Event | None = None
+
+    def keep(self) -> None:
+        """Call after each micro-batch: waits until the one before it is done."""
+        if not self._on_gpu:
+            return
+        if self._before is not None:
+            self._before.synchronize()
+        self._before = torch.cuda.Event()  # type: ignore[no-untyped-call] # torch's own
+        self._before.record()
