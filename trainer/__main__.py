@@ -24,6 +24,7 @@ from trainer.contract import spec as run_spec
 from trainer.contract import toml
 from trainer.contract.job import Job
 from trainer.contract.messages import Failed, Finished, Saved, Stop, Stopped
+from trainer.openmp import share_the_cores
 
 _EXIT_SPEC = 78
 
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(job: Job, *, as_json: bool) -> int:
     # PyTorch takes seconds; a wrong spec is told at once
+    share_the_cores()
     from trainer import loop
 
     clock = SystemClock()

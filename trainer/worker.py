@@ -24,6 +24,7 @@ from trainer.contract import job as jobs
 from trainer.contract.job import Job
 from trainer.contract.messages import Command, Event, Failed, Finished, Hello, Stop, Stopped
 from trainer.lifeline import Lifeline
+from trainer.openmp import share_the_cores
 from trainer.sockets import SocketLink
 
 #: a reader that takes longer for the last events than this is gone
@@ -56,6 +57,7 @@ def serve(job: Job) -> int:
 
 def _train(job: Job, link: _Line, clock: SystemClock) -> int:
     # here and not above: see the module's text
+    share_the_cores()
     from trainer import loop
 
     return loop.train(job, link, clock)

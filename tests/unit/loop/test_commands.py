@@ -323,7 +323,11 @@ def test_a_finish_that_is_taken_back_is_forgotten(
     corpus: Path, run_dir: Path, data_dir: Path
 ) -> None:
     spec = support.tiny_spec(corpus, steps=6, every_steps=3, eval_every_steps=0)
-    link = Puppeteer(AfterStep(1, Finish()), AfterStep(2, Resume()))
+
+    def script(event: Event) -> list[Command]:
+        return [*AfterStep(1, Finish())(event), *AfterStep(2, Resume())(event)]
+
+    link = Puppeteer(script)
     assert support.train(support.job_for(spec, run_dir, data_dir), link) == 0
     assert isinstance(link.last, Finished)
 
@@ -332,6 +336,11 @@ def test_a_finish_ends_a_pause_because_a_paused_trainer_never_saves(
     corpus: Path, run_dir: Path, data_dir: Path
 ) -> None:
     spec = support.tiny_spec(corpus, steps=6, every_steps=3, eval_every_steps=0)
-    link = Puppeteer(AfterStep(1, Pause()), AtPhase("paused", Finish()))
+    at_pause = AtPhase("paused", Finish())
+
+    def script(event: Event) -> list[Command]:
+        return [*AfterStep(1, Pause())(event), *at_pause(event)]
+
+    link = Puppeteer(script)
     assert support.train(support.job_for(spec, run_dir, data_dir), link) == 0
     assert link.last == Stopped(3, "finish")

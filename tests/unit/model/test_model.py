@@ -178,3 +178,20 @@ def test_two_trainings_end_with_the_same_bytes() -> None:
 
     first, second = trained().state_dict(), trained().state_dict()
     assert all(same_bytes(weight, second[name]) for name, weight in first.items())
+
+
+def test_the_compiled_loss_is_the_same_loss() -> None:
+    model = lively(DEPTH_2)
+    ids, targets = tokens(DEPTH_2), tokens(DEPTH_2, seed=6)
+    # tracing only, without a compiler for the machine's own code
+    compiled = torch.compile(model.loss, backend="aot_eager")
+    expected = model.loss(ids, targets)
+    found = compiled(ids, targets)
+    torch.testing.assert_close(found, expected)
+    torch.autograd.backward(found)
+    gradient = model.lm_head.weight.grad
+    assert gradient is not None
+    model.zero_grad()
+    torch.autograd.backward(expected)
+    assert model.lm_head.weight.grad is not None
+    torch.testing.assert_close(gradient, model.lm_head.weight.grad, rtol=1e-4, atol=1e-6)
