@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -104,44 +105,62 @@ def test_alone_and_under_the_daemon_the_weights_are_the_same(
     assert digest(house.run_dir(), 60) == undisturbed(60)
 
 
-def test_the_demo_shows_itself_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_make", [False, True], ids=["homerun demo", "make"])
+def test_the_demo_shows_itself_and_ends_well_on_ctrl_c(tmp_path: Path, by_make: bool) -> None:
     """On a real terminal: a pseudo-terminal with Ctrl-C typed into it."""
     house = House(tmp_path / "house")
-    master, slave = os.openpty()
-    process = subprocess.Popen(
-        [*HOMERUN, "demo"],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env={**house.environment, "TERM": "xterm-256color", "COLUMNS": "90", "LINES": "40"},
-        start_new_session=True,
-        preexec_fn=lambda: _own_terminal(slave),
-    )
-    os.close(slave)
-    os.set_blocking(master, False)
-    shown = bytearray()
-
-    def screen() -> str:
-        while True:
-            try:
-                piece = os.read(master, 65536)
-            except (BlockingIOError, OSError):
-                return shown.decode(errors="replace")
-            if not piece:
-                return shown.decode(errors="replace")
-            shown.extend(piece)
-
-    try:
-        wait_for("the view", lambda: "first-run" in screen() and "Ctrl-C" in screen())
-        os.write(master, b"\x03")
-        wait_for("its end", lambda: process.poll() is not None or not screen())
-        assert process.wait(timeout=60) == 0
-        assert "homerun: stopped; first-run" in screen()
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
+    command = [*HOMERUN, "demo"]
+    if by_make:
+        makefile = tmp_path / "Makefile"
+        makefile.write_text(f"run:\n\t@{' '.join(command)}\n", encoding="utf-8")
+        command = ["make", "-f", str(makefile), "run"]
+    with Terminal(command, house.environment) as terminal:
+        terminal.wait_shows("first-run", "Ctrl-C")
+        terminal.type(b"\x03")
+        assert terminal.process.wait(timeout=60) == 0
+        terminal.wait_shows("homerun: stopped; first-run")
     house.wait_gone()
+
+
+class Terminal:
+    """A pseudo-terminal with a program on it."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._master, slave = os.openpty()
+        self._shown = bytearray()
+        self.process = subprocess.Popen(
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**environment, "TERM": "xterm-256color", "COLUMNS": "90", "LINES": "40"},
+            start_new_session=True,
+            preexec_fn=lambda: _own_terminal(slave),
+        )
+        os.close(slave)
+        os.set_blocking(self._master, False)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self._master)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def wait_shows(self, *texts: str) -> None:
+        wait_for(f"{texts} on the screen", lambda: all(text in self._screen() for text in texts))
+
+    def _screen(self) -> str:
+        # A terminal whose last program has ended answers with an I/O error.
+        with contextlib.suppress(BlockingIOError, OSError):
+            while piece := os.read(self._master, 65536):
+                self._shown.extend(piece)
+        return self._shown.decode(errors="replace")
 
 
 def _own_terminal(descriptor: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.session import Session, config_option
+from orchestrator.cli.terminal import foreground_of_our_own
 
 #: the built-in first run, also a model of a spec
 FIRST_RUN = Path(__file__).parents[2] / "first_run.toml"
@@ -43,7 +44,8 @@ def demo(session: Session, config: Path | None) -> int:
 
     given = session.with_config(config)
     settings = load(given.config, given.env)
-    return run_daemon(settings, first_run=first_run(), watch=live.watch, until_finished=True)
+    with foreground_of_our_own():
+        return run_daemon(settings, first_run=first_run(), watch=live.watch, until_finished=True)
 
 
 def first_run() -> dict[str, Any]:
