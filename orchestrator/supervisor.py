@@ -111,9 +111,6 @@ class Supervisor:
         recovery.close_open_attempts(self.store, now, self._boot_id)
         with self.store.transaction() as tx:
             runs = tx.runs.all()
-        for run in runs:
-            if (self.paths.run(run.name)).is_dir():
-                catalog.sweep(self.paths.run(run.name))
         recovery.index_checkpoints(self.store, runs, self.paths.runs, now)
         self.books = Books(self.store, self._boot_id)
         self.books.flush(now)
