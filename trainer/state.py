@@ -69,7 +69,10 @@ class State:
             if name not in files:
                 raise StateError(f"the checkpoint has no file {name}")
         _copy_exactly(files["model"], self.model.state_dict())
-        self.optimizer.load_state_tensors(files["optimizer"])
+        try:
+            self.optimizer.load_state_tensors(files["optimizer"])
+        except ValueError as error:
+            raise StateError(str(error)) from None
         self.step = int(meta["step"])
         self.not_finite = int(meta["not_finite"])
         self.loss = meta["loss"]

@@ -236,6 +236,8 @@ def _trouble(run: dict[str, Any], view: View) -> Iterator[Line]:
 
 
 def _holds(snapshot: dict[str, Any], view: View) -> Iterator[Line]:
+    if not snapshot["holds"]:
+        yield Line("held by", "nothing")
     for number, hold in enumerate(snapshot["holds"]):
         yield Line("" if number else "held by", hold_sentence(hold, view.now), "held")
 
