@@ -8,6 +8,7 @@ import json
 import logging
 import logging.handlers
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -326,8 +327,18 @@ def last_words(daemon: Daemon, name: str | None) -> list[str]:
         return ["homerun: stopped; there is no run."]
     run = next((item for item in runs if item.name == name), runs[0])
     if name is not None and run.state is RunState.FINISHED:
-        return ["", summary(to_json(run))]
+        return ["", summary(to_json(run), command=command_name())]
     return [f"homerun: stopped; {_standing(daemon, run)}"]
+
+
+def command_name() -> str:
+    """What to type for ``homerun`` in this shell: its path, unless the shell finds it anyway."""
+    if shutil.which("homerun"):
+        return "homerun"
+    program = Path(sys.argv[0])
+    with contextlib.suppress(ValueError):
+        program = program.absolute().relative_to(Path.cwd())
+    return str(program)
 
 
 def _standing(daemon: Daemon, run: Run) -> str:

@@ -171,6 +171,16 @@ class JournalEntry:
 
 
 @dataclass(frozen=True)
+class Register:
+    """One reading of the store: whose turn it is, who waits, what holds, what happened last."""
+
+    run: Run | None
+    queue: tuple[Run, ...]
+    holds: tuple[Hold, ...]
+    journal: tuple[JournalEntry, ...]
+
+
+@dataclass(frozen=True)
 class Sample:
     """One point of the learning curve."""
 

@@ -13,14 +13,11 @@ from orchestrator import recovery
 from orchestrator.board import Board
 from orchestrator.books import Books
 from orchestrator.domain import (
-    Attempt,
     AttemptEnd,
     DaemonView,
-    Hold,
     Power,
-    Reason,
+    Register,
     Run,
-    RunState,
 )
 from orchestrator.endings import hopeless, how_it_ended
 from orchestrator.engine.base import (
@@ -38,6 +35,7 @@ from orchestrator.listener import Listener
 from orchestrator.orders import Orders, SaveOrder
 from orchestrator.paths import Paths
 from orchestrator.progress import Life, Progress
+from orchestrator.registrar import Registrar
 from orchestrator.store import Store
 from orchestrator.view import Situation, build
 from trainer.checkpoint import catalog
@@ -85,6 +83,7 @@ class Supervisor:
         self.hurried = False
         self._policy = policy
         self._meter = meter
+        self._registrar = Registrar(store)
         self._daemon = daemon
         self._boot_id = boot_id
         self._engine = engine(self.inbox.put)
@@ -161,11 +160,17 @@ class Supervisor:
 
     def _look(self) -> Run | None:
         """Sense and decide; the situation then says how things should be."""
-        self._expire_holds()
-        run = self._choose_run()
-        decision = d.decide(self._facts(run), self._policy)
+        now = self.clock.now()
+        self._registrar.end_expired_holds(now)
+        register = self._situation.register = self._registrar.read(
+            now, gpu_is_free=self.life is None
+        )
+        run = register.run
+        if run is not None and (self.progress is None or self.progress.run != run.name):
+            self.progress = self._listener.recall(run)
+        decision = d.decide(self._facts(register), self._policy)
         for hold in decision.new_holds:
-            self._write_hold(hold)
+            self._registrar.write_hold(hold)
         self._situation.setpoint = decision.setpoint
         self._situation.holds = decision.holds
         return run
@@ -190,8 +195,8 @@ class Supervisor:
     def _woken(self, wake: Wake) -> None:
         if wake.forgive:
             self._not_before = self.clock.monotonic()
-        if wake.commanded and self._situation.run is not None:
-            self.books.count(self._situation.run.name, "commands")
+        if wake.commanded and self._active is not None:
+            self.books.count(self._active.name, "commands")
 
     def flush(self) -> None:
         """Write the books."""
@@ -203,11 +208,15 @@ class Supervisor:
         """The last reading of the meter."""
         return self._situation.power
 
+    @property
+    def _active(self) -> Run | None:
+        return self._situation.register.run
+
     def keep_of(self, run: str) -> int:
         """How many checkpoints the run's spec keeps."""
-        if self._situation.run is None or self._situation.run.name != run:
+        if self._active is None or self._active.name != run:
             return run_spec.CheckpointSpec().keep
-        return int(self._situation.run.spec["checkpoint"]["keep"])
+        return int(self._active.spec["checkpoint"]["keep"])
 
     def journal(
         self,
@@ -236,53 +245,16 @@ class Supervisor:
         if self.life.ready is not None and self.life.phase.phase != "paused":
             self.books.count(self.life.run, "active_seconds", seconds)
 
-    def _expire_holds(self) -> None:
-        now = self.clock.now()
-        with self.store.transaction() as tx:
-            expired = tx.holds.expired(now)
-            tx.holds.end([hold.id for hold in expired], now)
-            for hold in expired:
-                tx.journal.write(
-                    "hold_ended", f"The hold '{hold.reason}' ended on time.", now, run=hold.run
-                )
-
-    def _choose_run(self) -> Run | None:
-        now = self.clock.now()
-        with self.store.transaction() as tx:
-            run = tx.runs.active()
-            if run is None and self.life is None and (run := tx.runs.next_queued()):
-                tx.runs.set_state(run.name, RunState.ACTIVE, now)
-                tx.journal.write(
-                    "run_activated", f"It is the turn of {run.name}.", now, run=run.name
-                )
-                run = dataclasses.replace(run, state=RunState.ACTIVE)
-            self._situation.queue = [
-                item for item in tx.runs.all() if item.state is RunState.QUEUED
-            ]
-            self._situation.journal = tx.journal.newest(8)
-            self._situation.stored_holds = tx.holds.active(now)
-        if run is not None and (self.progress is None or self.progress.run != run.name):
-            self.progress = self._listener.recall(run)
-        self._situation.run = run
-        return run
-
-    def _facts(self, run: Run | None) -> d.Facts:
-        row = self._fruitless(run)
+    def _facts(self, register: Register) -> d.Facts:
+        row = self._registrar.fruitless(register.run.name) if register.run else []
         return d.Facts(
             now=self.clock.now(),
-            run=run.name if run else None,
-            holds=tuple(self._situation.stored_holds),
+            run=register.run.name if register.run else None,
+            holds=register.holds,
             draining=self.draining,
             failures=len(row),
             last_failure=row[-1].cause if row else "",
         )
-
-    def _fruitless(self, run: Run | None) -> list[Attempt]:
-        if run is None:
-            return []
-        with self.store.transaction() as tx:
-            forgiven = tx.holds.last_ended(Reason.CRASH_LOOP, run.name)
-            return d.fruitless_failures(tx.attempts.of(run.name), forgiven)
 
     def _observed(self, run: Run | None) -> d.Observed:
         now = self.clock.monotonic()
@@ -377,7 +349,7 @@ class Supervisor:
             return
         self._life_ends(life, *how_it_ended(life, note.cause))
         if isinstance(life.farewell, m.Failed) and not life.farewell.retry:
-            self._write_hold(hopeless(life.run, life.farewell, self.clock.now()))
+            self._registrar.write_hold(hopeless(life.run, life.farewell, self.clock.now()))
 
     def _engine_gone(self, note: EngineLost) -> None:
         if self._engine_state is d.EngineState.OFF:
@@ -397,22 +369,9 @@ class Supervisor:
         self._wait_after_failure(life.run)
         self.life = None
 
-    def _wait_after_failure(self, run_name: str) -> None:
-        with self.store.transaction() as tx:
-            run = tx.runs.get(run_name)
-        seconds = d.backoff_seconds(len(self._fruitless(run)), self._policy)
+    def _wait_after_failure(self, run: str) -> None:
+        seconds = d.backoff_seconds(len(self._registrar.fruitless(run)), self._policy)
         self._not_before = self.clock.monotonic() + seconds
-
-    def _write_hold(self, hold: Hold) -> None:
-        with self.store.transaction() as tx:
-            tx.holds.add(hold)
-            tx.journal.write(
-                "hold_started",
-                f"Held by {hold.reason}: {hold.detail}.",
-                hold.since,
-                severity="error" if hold.reason is Reason.CRASH_LOOP else "info",
-                run=hold.run,
-            )
 
     # --- show -------------------------------------------------------------------------------
 

@@ -9,10 +9,9 @@ from orchestrator.domain import (
     DaemonView,
     Effect,
     Hold,
-    JournalEntry,
     Power,
     QueueItem,
-    Run,
+    Register,
     RunView,
     Setpoint,
     Snapshot,
@@ -31,10 +30,7 @@ class Situation:
     daemon: DaemonView | None = None
     setpoint: Setpoint = field(default_factory=lambda: Setpoint(Effect.RUN))
     holds: tuple[Hold, ...] = ()
-    stored_holds: list[Hold] = field(default_factory=list)
-    run: Run | None = None
-    queue: list[Run] = field(default_factory=list)
-    journal: list[JournalEntry] = field(default_factory=list)
+    register: Register = field(default_factory=lambda: Register(None, (), (), ()))
     life: Life | None = None
     progress: Progress | None = None
     power: Power = _UNKNOWN_POWER
@@ -51,20 +47,20 @@ def build(situation: Situation) -> Snapshot:
     return Snapshot(
         time=situation.now,
         headline=headline(
-            situation.now, run, situation.setpoint, situation.holds, len(situation.queue)
+            situation.now, run, situation.setpoint, situation.holds, len(situation.register.queue)
         ),
         daemon=situation.daemon,
         setpoint=situation.setpoint,
         holds=situation.holds,
         run=run,
-        queue=tuple(QueueItem(item.name, item.priority) for item in situation.queue),
+        queue=tuple(QueueItem(item.name, item.priority) for item in situation.register.queue),
         counters=situation.written_totals,
-        journal=tuple(situation.journal),
+        journal=situation.register.journal,
     )
 
 
 def _run_view(situation: Situation) -> RunView | None:
-    run, progress = situation.run, situation.progress
+    run, progress = situation.register.run, situation.progress
     if run is None or progress is None or progress.run != run.name:
         return None
     life = situation.life if situation.life and situation.life.run == run.name else None

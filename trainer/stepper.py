@@ -127,6 +127,9 @@ class Stepper:
     def _event(self, loss: float, norm: float, seconds: float) -> Step:
         finished = self._state.step + 1
         tokens_per_second = self._spec.train.batch_tokens / seconds
+        flops = tokens_per_second * self._flops_per_token
+        # A peak measured while the machine was busy is too low; what was reached corrects it.
+        self._peak_flops = max(self._peak_flops, flops)
         return Step(
             step=finished,
             steps=self._steps,
@@ -139,7 +142,7 @@ class Stepper:
             ),
             seconds=seconds,
             tokens_per_second=tokens_per_second,
-            mfu=tokens_per_second * self._flops_per_token / self._peak_flops,
+            mfu=flops / self._peak_flops,
             phases=self._watch.laps(),
         )
 

@@ -141,11 +141,12 @@ def _glyphs(stream: TextIO) -> Glyphs:
     return UNICODE if "utf" in (stream.encoding or "").lower() else ASCII
 
 
-def summary(run: dict[str, Any], width: int = 80) -> str:
+def summary(run: dict[str, Any], width: int = 80, command: str = "homerun") -> str:
     """What a finished run came to, and what to type next.
 
     Args:
         run: ``domain.Run`` as JSON.
+        command: how this shell finds homerun.
     """
     lines = [_result(run), ""]
     if run["model_path"]:
@@ -155,12 +156,12 @@ def summary(run: dict[str, Any], width: int = 80) -> str:
     lines += ["What to type next:", ""]
     name = run["name"]
     steps = (
-        (f"homerun export {name} --to hf DIR", "a copy that transformers loads"),
-        ("homerun submit my-run.toml", "queue a run of your own"),
-        ("homerun serve", "keep the daemon running for it"),
+        (f"{command} export {name} --to hf DIR", "a copy that transformers loads"),
+        (f"{command} submit my-run.toml", "queue a run of your own"),
+        (f"{command} serve", "keep the daemon running for it"),
     )
-    columns = max(len(command) for command, _ in steps)
-    lines += [f"  {command:<{columns}}  # {meaning}" for command, meaning in steps]
+    columns = max(len(step) for step, _ in steps)
+    lines += [f"  {step:<{columns}}  # {meaning}" for step, meaning in steps]
     return "\n".join(lines)
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainer.data.errors import DataError
 
+#: the least that a piece of a Python module has, but for the last one
+PYTHON_PIECE_CHARACTERS = 1500
+#: a definition at the margin, with its decorators
+_DEFINITION = re.compile(r"^(?:@.*\n)*(?:async def|def|class)\b", re.MULTILINE)
 #: documents read at a time from a parquet file
 PARQUET_ROWS = 256
 
@@ -34,15 +39,31 @@ def read_text(path: Path) -> Iterator[Document]:
 
 
 def read_python(path: Path) -> Iterator[Document]:
-    """The whole file as one document, or nothing when it is not UTF-8.
+    """A module in pieces, each some top-level definitions; nothing when it is not UTF-8.
 
-    A few files of the standard library are in other encodings on purpose: they test decoders.
+    Whole modules would fill batch after batch with one file, and the loss would follow the file
+    rather than the learning. A few files of the standard library are in other encodings on
+    purpose: they test decoders.
     """
     raw = path.read_bytes()
     try:
-        yield Document(raw.decode("utf-8-sig"), len(raw))
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         return
+    position = len(raw) - len(text.encode())
+    for piece in _definitions(text):
+        position += len(piece.encode())
+        yield Document(piece, position)
+
+
+def _definitions(text: str) -> Iterator[str]:
+    """Cut before a top-level definition once a piece is long enough; loses no character."""
+    begin = 0
+    for match in _DEFINITION.finditer(text):
+        if match.start() - begin >= PYTHON_PIECE_CHARACTERS:
+            yield text[begin : match.start()]
+            begin = match.start()
+    yield text[begin:]
 
 
 def read_jsonl(path: Path) -> Iterator[Document]:

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from trainer.data.corpus import Corpus, find_corpus
 from trainer.data.errors import DataError
-from trainer.data.formats import read_python
+from trainer.data.formats import PYTHON_PIECE_CHARACTERS, read_python
 
 
 def texts_of(directory: Path) -> list[str]:
@@ -178,6 +178,17 @@ def test_source_in_another_encoding_is_passed_over(tmp_path: Path) -> None:
     file = tmp_path / "latin.py"
     file.write_bytes(b"# -*- coding: latin-1 -*-\nname = '\xe9'\n")
     assert list(read_python(file)) == []
+
+
+def test_a_module_comes_in_pieces_cut_at_definitions_and_loses_no_character() -> None:
+    file = Path(sysconfig.get_path("stdlib")) / "argparse.py"
+    pieces = list(read_python(file))
+    assert "".join(piece.text for piece in pieces) == file.read_text(encoding="utf-8")
+    assert pieces[-1].position == file.stat().st_size
+    assert len(pieces) > 10
+    for piece in pieces[1:]:
+        assert piece.text.startswith(("def ", "class ", "@", "async def "))
+    assert all(len(piece.text) >= PYTHON_PIECE_CHARACTERS for piece in pieces[:-1])
 
 
 def small(tmp_path: Path) -> Corpus:
