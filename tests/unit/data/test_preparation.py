@@ -193,7 +193,10 @@ KILLED = """
 import os, signal, sys, psutil
 from pathlib import Path
 from trainer.contract.spec import DataSpec
-from trainer.data import prepare
+from trainer.data import prepare, watch
+
+# reports come so quickly that one falls into the training of the tokenizer on any machine
+watch.EVERY_SECONDS = 0.002
 
 def progress(detail, fraction):
     children = psutil.Process().children()
@@ -208,7 +211,7 @@ prepare(DataSpec(sys.argv[1], 200), 300, Path(sys.argv[2]), progress)
 def test_killed_preparation_leaves_no_process_and_its_rubbish_is_removed_by_the_next(
     prepared: Dataset, tmp_path: Path
 ) -> None:
-    # long enough that the tokenizer is still being trained when the first report is due
+    # long enough that the tokenizer is still being trained when a report is due
     long = "".join(texts(300)) * 5
     many = write_corpus(tmp_path / "many", [f"{long}{number}" for number in range(12)])
     killed = subprocess.run(
