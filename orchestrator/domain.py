@@ -177,6 +177,8 @@ class Register:
     run: Run | None
     queue: tuple[Run, ...]
     holds: tuple[Hold, ...]
+    #: the run's attempts in a row that failed without progress
+    failures: tuple[Attempt, ...]
     journal: tuple[JournalEntry, ...]
 
 

@@ -6,45 +6,39 @@ import dataclasses
 from datetime import datetime
 
 from orchestrator.decide import fruitless_failures
-from orchestrator.domain import Attempt, Hold, Reason, Register, RunState
-from orchestrator.store import Store
+from orchestrator.domain import Attempt, Hold, Reason, Register, Run, RunState
+from orchestrator.store import Store, Transaction
 
 #: what the snapshot shows of the journal
 _NEWEST_ENTRIES = 8
 
 
 class Registrar:
-    """The supervisor's questions to the store, each one transaction."""
+    """The supervisor's questions to the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def read(self, now: datetime, *, gpu_is_free: bool) -> Register:
-        """How things stand; the next of the queue becomes active when the GPU is free."""
+        """How things stand, in one transaction.
+
+        Holds whose time is over end; the next of the queue becomes active on a free GPU.
+        """
         with self._store.transaction() as tx:
-            run = tx.runs.active()
-            if run is None and gpu_is_free and (run := tx.runs.next_queued()):
-                tx.runs.set_state(run.name, RunState.ACTIVE, now)
-                tx.journal.write(
-                    "run_activated", f"It is the turn of {run.name}.", now, run=run.name
-                )
-                run = dataclasses.replace(run, state=RunState.ACTIVE)
+            _end_expired_holds(tx, now)
+            run = tx.runs.active() or (_activate_next(tx, now) if gpu_is_free else None)
             return Register(
                 run=run,
                 queue=tuple(item for item in tx.runs.all() if item.state is RunState.QUEUED),
                 holds=tuple(tx.holds.active(now)),
+                failures=tuple(_fruitless(tx, run.name)) if run else (),
                 journal=tuple(tx.journal.newest(_NEWEST_ENTRIES)),
             )
 
-    def end_expired_holds(self, now: datetime) -> None:
-        """Write down that holds have ended whose time is over."""
+    def fruitless(self, run: str) -> list[Attempt]:
+        """The row of failures without progress since a person last said resume."""
         with self._store.transaction() as tx:
-            expired = tx.holds.expired(now)
-            tx.holds.end([hold.id for hold in expired], now)
-            for hold in expired:
-                tx.journal.write(
-                    "hold_ended", f"The hold '{hold.reason}' ended on time.", now, run=hold.run
-                )
+            return _fruitless(tx, run)
 
     def write_hold(self, hold: Hold) -> None:
         """Store a hold that the supervisor itself decided on."""
@@ -58,8 +52,25 @@ class Registrar:
                 run=hold.run,
             )
 
-    def fruitless(self, run: str) -> list[Attempt]:
-        """The row of failures without progress since a person last said resume."""
-        with self._store.transaction() as tx:
-            forgiven = tx.holds.last_ended(Reason.CRASH_LOOP, run)
-            return fruitless_failures(tx.attempts.of(run), forgiven)
+
+def _end_expired_holds(tx: Transaction, now: datetime) -> None:
+    expired = tx.holds.expired(now)
+    tx.holds.end([hold.id for hold in expired], now)
+    for hold in expired:
+        tx.journal.write(
+            "hold_ended", f"The hold '{hold.reason}' ended on time.", now, run=hold.run
+        )
+
+
+def _activate_next(tx: Transaction, now: datetime) -> Run | None:
+    run = tx.runs.next_queued()
+    if run is None:
+        return None
+    tx.runs.set_state(run.name, RunState.ACTIVE, now)
+    tx.journal.write("run_activated", f"It is the turn of {run.name}.", now, run=run.name)
+    return dataclasses.replace(run, state=RunState.ACTIVE)
+
+
+def _fruitless(tx: Transaction, run: str) -> list[Attempt]:
+    forgiven = tx.holds.last_ended(Reason.CRASH_LOOP, run)
+    return fruitless_failures(tx.attempts.of(run), forgiven)

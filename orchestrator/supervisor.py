@@ -161,7 +161,6 @@ class Supervisor:
     def _look(self) -> Run | None:
         """Sense and decide; the situation then says how things should be."""
         now = self.clock.now()
-        self._registrar.end_expired_holds(now)
         register = self._situation.register = self._registrar.read(
             now, gpu_is_free=self.life is None
         )
@@ -246,14 +245,13 @@ class Supervisor:
             self.books.count(self.life.run, "active_seconds", seconds)
 
     def _facts(self, register: Register) -> d.Facts:
-        row = self._registrar.fruitless(register.run.name) if register.run else []
         return d.Facts(
             now=self.clock.now(),
             run=register.run.name if register.run else None,
             holds=register.holds,
             draining=self.draining,
-            failures=len(row),
-            last_failure=row[-1].cause if row else "",
+            failures=len(register.failures),
+            last_failure=register.failures[-1].cause if register.failures else "",
         )
 
     def _observed(self, run: Run | None) -> d.Observed:

@@ -30,7 +30,7 @@ class Situation:
     daemon: DaemonView | None = None
     setpoint: Setpoint = field(default_factory=lambda: Setpoint(Effect.RUN))
     holds: tuple[Hold, ...] = ()
-    register: Register = field(default_factory=lambda: Register(None, (), (), ()))
+    register: Register = field(default_factory=lambda: Register(None, (), (), (), ()))
     life: Life | None = None
     progress: Progress | None = None
     power: Power = _UNKNOWN_POWER

@@ -302,7 +302,7 @@ def plain_line(snapshot: dict[str, Any], view: View) -> str:
     parts = [stamp, _activity(run)]
     if run["steps"]:
         step = f"step {run['step']}/{run['steps']}"
-        parts.append(f"{step} ({render.percent(run['progress'], 0)})")
+        parts.append(f"{step} ({render.percent(run['progress'], 0)}), epoch {run['epoch']:.2f}")
     parts += _numbers(run, view)
     return " ".join(parts)
 

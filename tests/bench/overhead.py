@@ -70,7 +70,8 @@ def supervised(spec: Path, root: Path, data: Path, engine: str) -> float:
         house.start()
         done = house.homerun("submit", str(spec))
         assert done.returncode == 0, done.stderr
-        house.wait_finished("bench", seconds=900)
+        # Looking costs the daemon a little, so look seldom.
+        house.wait_finished("bench", seconds=900, every_seconds=3.0)
         samples = house.get("/api/v1/runs/bench/samples?limit=10000")
         speeds = [sample["tokens_per_second"] for sample in samples if sample["step"] > 0]
         return statistics.median(speeds[len(speeds) // 2 :])

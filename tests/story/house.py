@@ -32,14 +32,19 @@ _WORDS = (
 ).split()
 
 
-def wait_for(what: str, condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
+def wait_for(
+    what: str,
+    condition: Callable[[], Any],
+    seconds: float = PATIENCE_SECONDS,
+    every_seconds: float = 0.02,
+) -> Any:
     """The first true value of ``condition``; fails with ``what`` when it never comes."""
     deadline = CLOCK.monotonic() + seconds
     while CLOCK.monotonic() < deadline:
         value = condition()
         if value:
             return value
-        CLOCK.sleep(0.02)
+        CLOCK.sleep(every_seconds)
     raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
 
 
@@ -289,13 +294,15 @@ class House:
             f"step {step}", lambda s: s["run"] and s["run"]["step"] >= step and trainer_pid(s)
         )
 
-    def wait_finished(self, name: str = "tiny", seconds: float = PATIENCE_SECONDS) -> Any:
+    def wait_finished(
+        self, name: str = "tiny", seconds: float = PATIENCE_SECONDS, every_seconds: float = 0.2
+    ) -> Any:
         def look() -> Any:
             record = self.run_record(name)
             run = record.get("run", record)
             return run if run["state"] == "finished" else None
 
-        return wait_for(f"{name} to finish", look, seconds)
+        return wait_for(f"{name} to finish", look, seconds, every_seconds)
 
     def wait_gone(self, seconds: float = 10.0) -> None:
         wait_for("every process of ours to be gone", lambda: not self.leftovers(), seconds)

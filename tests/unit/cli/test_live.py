@@ -93,7 +93,7 @@ def test_a_pipe_gets_a_plain_line_every_ten_seconds() -> None:
     assert "\x1b" not in text
     assert len(lines) in (3, 4), "30 s at two looks a second"
     assert lines[0] == (
-        "11:30:00 first-run: training step 1/100 (1 %) loss 3.412 2.213 bits/byte "
+        "11:30:00 first-run: training step 1/100 (1 %), epoch 0.42 loss 3.412 2.213 bits/byte "
         "4,812 tokens/s 182 W finish 19:34 CET"
     )
 
