@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 # Where pip should look for torch, if not where it looks anyway (for instance PyTorch's CPU index).
 TORCH_INDEX ?=
 PYTEST := $(BIN)/python -m pytest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable
 from typing import Protocol
 
@@ -10,7 +9,6 @@ from trainer import wording
 from trainer.clock import Clock
 from trainer.contract import messages
 from trainer.contract.messages import (
-    Command,
     Event,
     Failed,
     Finished,
@@ -20,6 +18,7 @@ from trainer.contract.messages import (
     Step,
     Stopped,
 )
+from trainer.link import Mailbox
 
 #: on a terminal the line is drawn anew so often, elsewhere a line is added so often
 _DRAW_SECONDS = 0.5
@@ -39,7 +38,7 @@ class Screen(Protocol):
         """Hand over to the system; raises OSError when the reader is gone."""
 
 
-class ConsoleLink:
+class ConsoleLink(Mailbox):
     """Events become lines, signals become commands."""
 
     def __init__(
@@ -58,25 +57,9 @@ class ConsoleLink:
         self._last = float("-inf")
         self._drawn = False
         self._is_gone = False
-        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        super().__init__()
         #: how the attempt ended
         self.end: Finished | Stopped | Failed | None = None
-
-    def inject(self, command: Command) -> None:
-        """A command from a signal handler."""
-        self._commands.put(command)
-
-    def poll(self) -> Command | None:
-        try:
-            return self._commands.get_nowait()
-        except queue.Empty:
-            return None
-
-    def wait(self, timeout_seconds: float) -> Command | None:
-        try:
-            return self._commands.get(timeout=timeout_seconds)
-        except queue.Empty:
-            return None
 
     def finish_line(self) -> None:
         """Leave what was drawn last on a line of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections import deque
 from typing import Protocol
 
@@ -19,6 +20,31 @@ class Link(Protocol):
 
     def wait(self, timeout_seconds: float) -> Command | None:
         """The next command, waited for at most so long."""
+
+
+class Mailbox:
+    """The half of a link that takes commands, from another thread or from a signal handler."""
+
+    def __init__(self) -> None:
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+
+    def inject(self, command: Command) -> None:
+        """Put a command in; never blocks, so that a signal handler may call it."""
+        self._commands.put(command)
+
+    def poll(self) -> Command | None:
+        """See ``Link.poll``."""
+        try:
+            return self._commands.get_nowait()
+        except queue.Empty:
+            return None
+
+    def wait(self, timeout_seconds: float) -> Command | None:
+        """See ``Link.wait``."""
+        try:
+            return self._commands.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return None
 
 
 class ScriptedLink:

@@ -10,14 +10,15 @@ import threading
 from typing import BinaryIO
 
 from trainer.contract import messages
-from trainer.contract.messages import Command, Event, Finish, Heartbeat, Pause, Resume, Save, Stop
+from trainer.contract.messages import Event, Finish, Heartbeat, Pause, Resume, Save, Stop
+from trainer.link import Mailbox
 
 #: with so many unread events the reader is behind, and heartbeats are left out
 _CROWDED = 1000
 _COMMANDS = (Pause, Resume, Save, Finish, Stop)
 
 
-class SocketLink:
+class SocketLink(Mailbox):
     """Two threads carry the lines, so that the training loop never waits for the other end.
 
     Events arrive in the order in which they were sent, the first is the one given here.
@@ -31,7 +32,7 @@ class SocketLink:
         except OSError:
             self._socket.close()
             raise
-        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        super().__init__()
         self._events: queue.Queue[Event | None] = queue.Queue()
         self._written = threading.Condition()
         self._pending = 0
@@ -51,22 +52,6 @@ class SocketLink:
         with self._written:
             self._pending += 1
         self._events.put(event)
-
-    def poll(self) -> Command | None:
-        try:
-            return self._commands.get_nowait()
-        except queue.Empty:
-            return None
-
-    def wait(self, timeout_seconds: float) -> Command | None:
-        try:
-            return self._commands.get(timeout=timeout_seconds)
-        except queue.Empty:
-            return None
-
-    def inject(self, command: Command) -> None:
-        """A command that came another way: from a signal handler, where this may be called."""
-        self._commands.put(command)
 
     def flush(self, timeout_seconds: float) -> bool:
         """Wait until every event is handed to the system; False when time is up first."""
@@ -98,7 +83,7 @@ class SocketLink:
                 sys.stderr.write(f"link: a line is no command: {error}\n")
                 continue
             if isinstance(message, _COMMANDS):
-                self._commands.put(message)
+                self.inject(message)
             else:
                 sys.stderr.write(f"link: {type(message).__name__} is no command\n")
 

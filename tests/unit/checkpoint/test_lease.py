@@ -230,6 +230,7 @@ def test_a_lock_file_replaced_while_we_waited_is_taken_anew(run_dir: Path) -> No
     clock = StillClock(on_sleep=replace_and_release)
     with Lease.take(run_dir, 2, wait_seconds=5, clock=clock) as second:
         second.check()
+        assert second.token == 2
 
 
 def test_a_released_lease_lets_nothing_through(run_dir: Path, lease: Lease) -> None:

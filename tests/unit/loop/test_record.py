@@ -85,4 +85,6 @@ def test_another_spec_is_refused_and_each_difference_named(
 
 
 def test_other_saving_habits_are_no_other_spec(tmp_path: Path, pinned: record.Record) -> None:
-    record.refuse_other_spec(pinned, tiny_spec(tmp_path, every_seconds=1.0, keep=9))
+    other = tiny_spec(tmp_path, every_seconds=1.0, keep=9)
+    record.refuse_other_spec(pinned, other)
+    assert other != pinned.spec

@@ -175,6 +175,8 @@ def test_file_left_empty_by_a_crash_at_the_first_start_is_used(tmp_path: Path) -
     path.touch()
     store = Store.open(sqlite_url(path))
     submit(store, "a")
+    with store.transaction() as tx:
+        assert [run.name for run in tx.runs.all()] == ["a"]
     store.close()
 
 

@@ -117,7 +117,10 @@ def test_stop_is_idempotent_and_leaves_no_thread(backend: FakeBackend) -> None:
 
 
 def test_server_that_was_never_started_can_be_stopped() -> None:
-    WebServer(host="127.0.0.1", port=0).stop()
+    server = WebServer(host="127.0.0.1", port=0)
+    server.stop()
+    WebServer(host="127.0.0.1", port=server.port).stop()
+    assert server.port > 0
 
 
 def test_app_that_cannot_start_is_told_and_nothing_stays_open(
