@@ -14,16 +14,36 @@ _NEWEST_ENTRIES = 8
 
 
 class Registrar:
-    """The supervisor's questions to the store."""
+    """The supervisor's questions to the store.
+
+    Only the daemon writes to its store, and the supervisor hears of every write. So the store is
+    read again only when something may have changed: a tick without news costs nothing.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._known: Register | None = None
+        self._gpu_was_free = False
+
+    def forget(self) -> None:
+        """Something was written: ask again."""
+        self._known = None
 
     def read(self, now: datetime, *, gpu_is_free: bool) -> Register:
-        """How things stand, in one transaction.
+        """How things stand.
 
         Holds whose time is over end; the next of the queue becomes active on a free GPU.
         """
+        if (
+            self._known is None
+            or gpu_is_free != self._gpu_was_free
+            or _has_expired(self._known, now)
+        ):
+            self._known = self._read(now, gpu_is_free=gpu_is_free)
+            self._gpu_was_free = gpu_is_free
+        return self._known
+
+    def _read(self, now: datetime, *, gpu_is_free: bool) -> Register:
         with self._store.transaction() as tx:
             _end_expired_holds(tx, now)
             run = tx.runs.active() or (_activate_next(tx, now) if gpu_is_free else None)
@@ -42,6 +62,7 @@ class Registrar:
 
     def write_hold(self, hold: Hold) -> None:
         """Store a hold that the supervisor itself decided on."""
+        self.forget()
         with self._store.transaction() as tx:
             tx.holds.add(hold)
             tx.journal.write(
@@ -51,6 +72,10 @@ class Registrar:
                 severity="error" if hold.reason is Reason.CRASH_LOOP else "info",
                 run=hold.run,
             )
+
+
+def _has_expired(register: Register, now: datetime) -> bool:
+    return any(hold.until is not None and hold.until <= now for hold in register.holds)
 
 
 def _end_expired_holds(tx: Transaction, now: datetime) -> None:

@@ -44,7 +44,9 @@ from trainer.contract import spec as run_spec
 from trainer.contract.job import Job
 
 #: the longest that counters and curve points wait in memory
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 10.0
+#: words of the trainer that come all the time and write nothing into the store by themselves
+_ROUTINE = (m.Heartbeat, m.Phase, m.Step)
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,8 @@ class Supervisor:
 
     def take(self, item: Item) -> None:
         """Take one item out of the inbox in."""
+        if not (isinstance(item, TrainerEvent) and isinstance(item.event, _ROUTINE)):
+            self._registrar.forget()
         match item:
             case TrainerEvent():
                 self._listener.hear(item)
@@ -227,6 +231,7 @@ class Supervisor:
         **data: object,
     ) -> None:
         """Write one line into the journal."""
+        self._registrar.forget()
         with self.store.transaction() as tx:
             tx.journal.write(
                 kind, message, self.clock.now(), severity=severity, run=run, data=dict(data)
@@ -291,6 +296,7 @@ class Supervisor:
         now = self.clock.now()
         run_dir = self.paths.run(run.name)
         run_dir.mkdir(parents=True, exist_ok=True)
+        self._registrar.forget()
         # A store that was restored from a backup must not hand out a token that is spent.
         unspent = catalog.next_token(run_dir)
         with self.store.transaction() as tx:

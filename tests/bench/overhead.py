@@ -82,8 +82,8 @@ def supervised(spec: Path, root: Path, data: Path, engine: str) -> float:
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
     print(header("make bench-overhead"))
     print("round      alone  local engine  ray engine   local/alone  ray/alone   (tokens/s)")
