@@ -87,11 +87,14 @@ class Listener:
         self._s.books.reached(life.run, life.attempt, event.step, event.step)
         with self._s.store.transaction() as tx:
             tx.runs.update(life.run, steps=event.steps, parameters=event.parameters)
-        where = f"from {event.checkpoint}" if event.checkpoint else "from nothing"
         again = f"; {lost} steps are computed again" if lost else ""
+        if event.checkpoint:
+            message = f"Training goes on at step {event.step} of {event.steps}{again}."
+        else:
+            message = f"Training begins: {event.steps} steps to go{again}."
         self._s.journal(
             "resumed" if event.checkpoint else "started",
-            f"Training goes on at step {event.step} of {event.steps} {where}{again}.",
+            message,
             run=life.run,
             step=event.step,
             checkpoint=event.checkpoint,

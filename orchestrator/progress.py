@@ -74,15 +74,17 @@ class Progress:
         self.step, self.steps, self.tokens = event.step, event.steps, event.tokens
         self.micro, self.epoch, self.loss = 0, event.epoch, event.loss
         self.gradient_norm, self.lr_multiplier = event.gradient_norm, event.lr_multiplier
-        self.mfu = event.mfu
         self.losses.append(event.loss)
         seconds = seconds_since_last_step or event.seconds
         if self.step_seconds is None:
             self.step_seconds, self.tokens_per_second = seconds, event.tokens_per_second
+            self.mfu = event.mfu
             return
         self.step_seconds += (seconds - self.step_seconds) * _SMOOTHING
         smoothed = self.tokens_per_second or event.tokens_per_second
         self.tokens_per_second = smoothed + (event.tokens_per_second - smoothed) * _SMOOTHING
+        mfu = event.mfu if self.mfu is None else self.mfu
+        self.mfu = mfu + (event.mfu - mfu) * _SMOOTHING
 
     @property
     def fraction(self) -> float:
