@@ -146,6 +146,7 @@ def test_release_and_finish_do_what_they_say(
     page.ask("document.querySelector('#finish').click()")
     eventually(lambda: [hold.effect for hold in site.backend.snapshot().holds] == ["finish"])
     page.until("document.querySelector('#finish').disabled")
+    assert [hold.effect for hold in site.backend.snapshot().holds] == ["finish"]
 
 
 def test_hold_is_shown_with_its_reason_its_detail_and_its_end(
@@ -245,6 +246,7 @@ def test_refused_order_is_told_beside_the_buttons(
     page.ask("document.querySelector('#finish').click()")
     said = "Not done: there is nothing to finish (homerun runs)"
     page.until(f"document.querySelector('#said').textContent === {said!r}")
+    assert site.backend.snapshot().holds == ()
 
 
 @pytest.mark.parametrize("width", [320, 400, 1100])
