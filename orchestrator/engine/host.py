@@ -132,7 +132,18 @@ class Host:
         if pidfd is not None:
             process.wait_pidfd(pidfd, None)
             ended = process.in_words(process.exit_status(part, pidfd))
-        self.lose(f"{name} is gone: {ended}")
+        self.lose(f"{self._root_of(name)} is gone: {ended}")
+
+    def _root_of(self, name: str) -> str:
+        """The part whose death took ``name`` with it, or ``name`` itself.
+
+        Parts are watched parents first, and the kernel kills the children when a parent dies:
+        their guards wake up together, in any order.
+        """
+        for earlier, part in self._vital:
+            if earlier == name or process.identify(part.pid) != part:
+                return earlier
+        return name
 
     # --- orders -----------------------------------------------------------------------------
 
