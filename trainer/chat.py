@@ -1,13 +1,17 @@
-"""Writing with a model: greedy or drawn, one token at a time."""
+"""Writing with a model: greedy or drawn, one token at a time, as text while it is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import codecs
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from trainer.kv_cache import KeyValueCache
 from trainer.model import NanoChat
 
 
@@ -21,8 +25,78 @@ class Vocabulary(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without bos."""
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids."""
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes that token ids stand for; one token may be part of a character."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the next token is chosen. ``temperature`` 0 always takes the most likely one.
+
+    Raises:
+        ValueError: ``temperature`` or ``top_k`` is negative.
+    """
+
+    temperature: float = 0.8
+    #: draw among so many most likely ones; 0 means among all
+    top_k: int = 50
+    #: the same logits and the same seed give the same tokens
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not min(self.temperature, self.top_k) >= 0:
+            raise ValueError("temperature and top_k must not be negative")
+
+
+class Chooser:
+    """Takes one token after the other by a private generator, which nothing else draws from."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._generator = torch.Generator().manual_seed(choice.seed)
+
+    def __call__(self, logits: Tensor) -> int:
+        """A token for ``logits`` [V] on the CPU."""
+        if not self._choice.temperature:
+            return int(logits.argmax())
+        best, ids = torch.topk(logits, min(self._choice.top_k or len(logits), len(logits)))
+        likely = torch.softmax(best / self._choice.temperature, 0)
+        return int(ids[torch.multinomial(likely, 1, generator=self._generator)])
+
+
+def continuation(
+    cache: KeyValueCache, choose: Callable[[Tensor], int], n: int, end: int | None
+) -> Iterator[int]:
+    """At most ``n`` tokens that follow the text in ``cache``, which grows by each of them.
+
+    Ends before ``end``, which is not appended. Raises ValueError when the text is empty.
+    """
+    for _ in range(n):
+        token = choose(cache.logits())
+        if token == end:
+            return
+        cache.extend([token])
+        yield token
+
+
+class Decoder:
+    """Tokens to text as they come. Bytes of a character that is not yet whole are held back.
+
+    All that ``feed`` and ``end`` gave together is the text of all tokens; bytes that are no
+    UTF-8 become U+FFFD.
+    """
+
+    def __init__(self, tokenizer: Vocabulary) -> None:
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, token: int) -> str:
+        """The characters that ``token`` completes; may be none."""
+        return self._utf8.decode(self._tokenizer.decode_bytes([token]))
+
+    def end(self) -> str:
+        """What is left of a character that was never completed. The next text starts afresh."""
+        return self._utf8.decode(b"", final=True)
 
 
 def sample(
@@ -30,61 +104,25 @@ def sample(
     tokenizer: Vocabulary,
     prompt: str,
     max_tokens: int,
-    temperature: float,
-    seed: int,
-    top_k: int = 50,
+    choice: Choice,
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> str:
     """``prompt`` and how the model continues it, until ``max_tokens`` or the document's end.
 
-    Each token is drawn among the ``top_k`` most likely (0: among all), by a private generator:
-    the same arguments give the same text. ``temperature`` 0 always takes the most likely one.
-
-    Raises:
-        ValueError: ``temperature``, ``top_k`` or ``max_tokens`` is negative.
+    The same arguments give the same text. When the text outgrows the context, the model forgets
+    its older half: see ``kv_cache.window_start``.
     """
-    if min(temperature, top_k, max_tokens) < 0:
-        raise ValueError("temperature, top_k and max_tokens must not be negative")
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(logits: Tensor) -> int:
-        return _draw(logits, temperature, top_k, generator) if temperature else _likeliest(logits)
-
-    ids = [tokenizer.bos, *tokenizer.encode(prompt)]
-    written = _continue(model, ids, max_tokens, draw, end=tokenizer.bos)
-    return prompt + tokenizer.decode(written)
+    cache, decoder = KeyValueCache(model, autocast), Decoder(tokenizer)
+    cache.extend([tokenizer.bos, *tokenizer.encode(prompt)])
+    written = continuation(cache, Chooser(choice), max_tokens, end=tokenizer.bos)
+    return prompt + "".join(map(decoder.feed, written)) + decoder.end()
 
 
-def greedy(model: NanoChat, ids: list[int], n: int) -> list[int]:
+def greedy(model: NanoChat, ids: Sequence[int], n: int) -> list[int]:
     """The ``n`` tokens that follow ``ids`` when the most likely one is always taken.
 
     Goes on after the end of a document. Raises ValueError when ``ids`` is empty.
     """
-    return _continue(model, ids, n, _likeliest, end=None)
-
-
-@torch.no_grad()
-def _continue(
-    model: NanoChat, ids: list[int], n: int, choose: Callable[[Tensor], int], end: int | None
-) -> list[int]:
-    if not ids:
-        raise ValueError("nothing to continue: give at least one token")
-    device, context = model.lm_head.weight.device, model.shape.sequence_length
-    written: list[int] = []
-    while len(written) < n:
-        # what has left the context is forgotten
-        seen = torch.tensor([(ids + written)[-context:]], device=device)
-        token = choose(model.logits(model.hidden(seen)[:, -1])[0].cpu())
-        if token == end:
-            break
-        written.append(token)
-    return written
-
-
-def _likeliest(logits: Tensor) -> int:
-    return int(logits.argmax())
-
-
-def _draw(logits: Tensor, temperature: float, top_k: int, generator: torch.Generator) -> int:
-    best, ids = torch.topk(logits, min(top_k or len(logits), len(logits)))
-    place = torch.multinomial(torch.softmax(best / temperature, 0), 1, generator=generator)
-    return int(ids[place])
+    cache = KeyValueCache(model)
+    cache.extend(ids)
+    return list(continuation(cache, Chooser(Choice(temperature=0.0)), n, end=None))

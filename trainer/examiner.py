@@ -69,8 +69,7 @@ class Examiner:
             self._dataset.tokenizer,
             self._spec.sample_prompt,
             max_tokens=_SAMPLE_TOKENS,
-            temperature=_SAMPLE_TEMPERATURE,
-            seed=self._spec.seed,
+            choice=chat.Choice(_SAMPLE_TEMPERATURE, seed=self._spec.seed),
         )
 
     def _between(self, fraction: float) -> None:

@@ -78,10 +78,18 @@ class Tokenizer:
         Raises:
             ValueError: an id is outside the vocabulary.
         """
+        return self.decode_bytes(ids).decode(errors="replace")
+
+    def decode_bytes(self, ids: Sequence[int]) -> bytes:
+        """The bytes of the tokens, which need not be whole characters.
+
+        Raises:
+            ValueError: an id is outside the vocabulary.
+        """
         wrong = [token for token in ids if not 0 <= token < self.vocab_size]
         if wrong:
             raise ValueError(f"no token has the id {wrong[0]}: there are {self.vocab_size}")
-        return self._encoding.decode(list(ids), errors="replace")
+        return self._encoding.decode_bytes(list(ids))
 
     def token_bytes(self) -> NDArray[np.int64]:
         """[V] bytes of text that each token stands for; 0 for special tokens."""
