@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from orchestrator import places
-from orchestrator.durations import format_seconds, parse_seconds
+from orchestrator.durations import format_seconds
 from orchestrator.errors import Misconfigured
+from orchestrator.mistakes import problem
+from orchestrator.section import Duration, Section, seconds
+from orchestrator.tariff.table import TariffConfig
 from trainer.contract import toml
 
 #: Ray refuses an object store below 75 MiB
 _SMALLEST_OBJECT_STORE_BYTES = 75 * 1024 * 1024
+#: the keys whose relative paths count from the file
+_PATHS = (
+    ("daemon", "state_dir"),
+    ("web", "token_file"),
+    ("store", "url_file"),
+    ("tariff", "token_file"),
+    ("tariff", "file"),
+)
 
 
-def _seconds(value: Any, info: ValidationInfo) -> Any:
-    if isinstance(value, str):
-        return parse_seconds(value)
-    if info.context == "file" or isinstance(value, bool):
-        raise ValueError('must be a duration with its unit, such as "90s" or "2h"')
-    return value
-
-
-#: seconds as float; in the file a text such as "90s" or "2h"
-Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0.0)]
 Watts = Annotated[float, Field(strict=True, ge=0.0, le=20_000.0)]
 
 
@@ -48,12 +43,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-class Section(BaseModel):
-    """What all tables of the file share."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DaemonConfig(Section):
@@ -199,6 +188,7 @@ class Config(Section):
     web: WebConfig = WebConfig()
     power: PowerConfig = PowerConfig()
     store: StoreConfig = StoreConfig()
+    tariff: TariffConfig = TariffConfig()
 
 
 @dataclass(frozen=True)
@@ -256,7 +246,7 @@ def sections(config: Config) -> dict[str, Section]:
 def is_duration(section: type[Section], key: str) -> bool:
     """Whether the file writes this key as a text such as "2h"."""
     metadata = section.model_fields[key].metadata
-    return any(isinstance(item, BeforeValidator) and item.func is _seconds for item in metadata)
+    return any(isinstance(item, BeforeValidator) and item.func is seconds for item in metadata)
 
 
 def _shown(key: str, value: Any, duration: bool) -> Any:
@@ -266,12 +256,25 @@ def _shown(key: str, value: Any, duration: bool) -> Any:
         scheme, _, rest = value.partition("://")
         user, _, place = rest.rpartition("@")
         return f"{scheme}://{user.split(':')[0]}:***@{place}" if ":" in user else value
-    return list(value) if isinstance(value, tuple) else value
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return float(value)
+        case tuple():
+            return [_plain(item) for item in value]
+        case Section():
+            return {key: _plain(getattr(value, key)) for key in sorted(value.model_fields_set)}
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+    return value
 
 
 def _with_absolute_paths(config: Config, base: Path) -> Config:
     tables: dict[str, Section] = {}
-    for name, key in (("daemon", "state_dir"), ("web", "token_file"), ("store", "url_file")):
+    for name, key in _PATHS:
         section = tables.get(name) or sections(config)[name]
         text = getattr(section, key)
         if text:
@@ -294,8 +297,8 @@ def _checked(plain: dict[str, Any], text: str, file: str, env: Mapping[str, str]
     # A table's own contradictions are only looked for once its keys are right, so ask again
     # without the wrong ones: a person should see all problems at once.
     _, more = _validated(_without(wanted, [error["loc"] for error in errors]))
-    problems = [_problem(item, text, file) for item in (*errors, *more)]
-    raise toml.InvalidFileError(sorted(problems, key=lambda problem: problem.line))
+    problems = [problem(Config, item, text, file) for item in (*errors, *more)]
+    raise toml.InvalidFileError(sorted(problems, key=lambda item: item.line))
 
 
 def _validated(plain: dict[str, Any]) -> tuple[Config | None, list[ErrorDetails]]:
@@ -306,72 +309,15 @@ def _validated(plain: dict[str, Any]) -> tuple[Config | None, list[ErrorDetails]
 
 
 def _without(plain: dict[str, Any], places_to_drop: list[tuple[int | str, ...]]) -> dict[str, Any]:
-    tables = {
-        key: dict(value) if isinstance(value, dict) else value for key, value in plain.items()
-    }
+    tables = copy.deepcopy(plain)
     for place in places_to_drop:
-        if len(place) == 1:
-            tables.pop(str(place[0]), None)
-        elif isinstance(table := tables.get(str(place[0])), dict):
-            table.pop(str(place[1]), None)
+        table: Any = tables
+        for part in place[:-1]:
+            # one element of a list cannot go without moving the others: the list goes
+            if not isinstance(table.get(part), dict):
+                table.pop(part, None)
+                break
+            table = table[part]
+        else:
+            table.pop(place[-1], None)
     return tables
-
-
-def _problem(error: ErrorDetails, text: str, file: str) -> toml.Problem:
-    key, message = tuple(error["loc"]), _sentence(error)
-    if error["type"] == "contradiction":
-        name, _, message = error["msg"].partition("|")
-        key = (*key, name)
-    return toml.Problem(file, toml.line_of(text, key), toml.dotted(key), message)
-
-
-def _sentence(error: ErrorDetails) -> str:
-    value, limits = error["input"], error.get("ctx", {})
-    match error["type"]:
-        case "extra_forbidden":
-            return toml.unknown_key(str(error["loc"][-1]), _known(error["loc"][:-1]))
-        case "literal_error":
-            return _no_such_choice(value, str(limits["expected"]))
-        case "value_error":
-            return str(limits["error"])
-        case "greater_than" if "gt" in limits:
-            return f"must be more than {limits['gt']:g} (is {value:g})"
-        case "greater_than_equal" if "ge" in limits:
-            return f"must be at least {limits['ge']:,} (is {value})"
-        case "less_than_equal" if "le" in limits:
-            return f"must be at most {limits['le']:,} (is {value})"
-        case "string_too_short":
-            return "must not be empty"
-        case kind if kind in _WANTED:
-            return f"must be {_WANTED[kind]}, not {_kind(value)}"
-    return error["msg"]
-
-
-_WANTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "a text",
-    "tuple_type": "a list of texts",
-    "model_type": "a table",
-    "model_attributes_type": "a table",
-}
-
-
-def _kind(value: Any) -> str:
-    names = {str: "a text", int: "a number", float: "a number", bool: "true or false"}
-    return names.get(type(value), "a table" if isinstance(value, dict) else "a list")
-
-
-def _no_such_choice(value: Any, expected: str) -> str:
-    choices = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
-    hint = toml.nearest(str(value), choices) or f"choose one of {', '.join(choices)}"
-    return f"no such choice {value!r}; {hint}"
-
-
-def _known(table: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Config
-    for part in table:
-        annotation = model.model_fields[str(part)].annotation
-        assert isinstance(annotation, type), "tables are models"
-        model = annotation
-    return list(model.model_fields)

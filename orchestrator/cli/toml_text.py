@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from orchestrator import places
-from orchestrator.config import Config, Loaded, Section, is_duration, sections, view
+from orchestrator.config import Config, Loaded, is_duration, sections, view
 from orchestrator.durations import format_seconds
+from orchestrator.section import Section
 from trainer.contract import toml
 
 _HEAD = """\
@@ -32,8 +34,22 @@ def _commented(name: str, section: Section) -> list[str]:
     lines = [f"# {(type(section).__doc__ or '').strip()}", f"[{name}]"]
     for key, field in type(section).model_fields.items():
         lines += [f"# {line}" for line in textwrap.wrap(field.description or "", 96)]
-        lines += [f"#{key} = {_default(section, key)}", ""]
+        if field.examples:
+            # no value says "not set", or it is a table of its own: an example says more
+            lines += [f"#   {line}" for line in _example(name, key, field.examples[0])] + [""]
+        else:
+            lines += [f"#{key} = {_default(section, key)}", ""]
     return lines
+
+
+def _example(table: str, key: str, example: Any) -> list[str]:
+    if isinstance(example, dict):
+        head = f"[{table}.{key}]"
+    elif isinstance(example, list):
+        head, example = f"[[{table}.{key}]]", example[0]
+    else:
+        return [f"{key} = {value_text(example)}"]
+    return [head, *(f"{name} = {value_text(value)}" for name, value in example.items())]
 
 
 def _default(section: Section, key: str) -> str:
@@ -51,7 +67,7 @@ def effective(loaded: Loaded, env: Mapping[str, str]) -> str:
     for name, table in view(loaded.config).items():
         lines += ["", f"[{name}]"]
         for key, value in table.items():
-            text = f"{key} = {value_text(value)}"
+            text = f"# {key} is not set" if value is None else f"{key} = {value_text(value)}"
             lines.append(f"{text:<44}  # {_origin(loaded, name, key, env)}")
     return "\n".join(lines) + "\n"
 
@@ -63,10 +79,12 @@ def _origin(loaded: Loaded, table: str, key: str, env: Mapping[str, str]) -> str
 
 
 def value_text(value: Any) -> str:
-    """A text, number, truth value or list of texts as TOML writes it."""
+    """A text, number, truth value, list or table as TOML writes it."""
     if isinstance(value, str):
         # JSON escapes a superset of what TOML's basic strings need, but for DEL
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return "[" + ", ".join(value_text(item) for item in value) + "]"
-    return json.dumps(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {value_text(item)}" for key, item in value.items()) + "}"
+    return json.dumps(float(value) if isinstance(value, Decimal) else value)

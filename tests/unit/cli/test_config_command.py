@@ -58,9 +58,34 @@ def test_init_tells_every_key_with_its_default_and_meaning(run: Run, file: Path)
     )
     written = tomllib.loads(uncommented)
     for table, section in sections(Config()).items():
-        assert set(written[table]) == set(type(section).model_fields)
-        for key, field in type(section).model_fields.items():
+        fields = type(section).model_fields
+        assert set(written[table]) == {key for key in fields if not fields[key].examples}
+        for key, field in fields.items():
             assert field.description, f"{table}.{key} has no meaning"
+
+
+def test_the_examples_of_the_template_are_right_too(run: Run, file: Path) -> None:
+    run("config", "init", "--config", str(file))
+    examples = [
+        line.removeprefix("#   ") for line in file.read_text().splitlines() if line[:4] == "#   "
+    ]
+    plain = [line for line in examples if line.split(" = ")[0] in ("price_per_kwh",)][:1]
+    tables = examples[examples.index("[tariff.adders]") :]
+    head = ["[tariff]", 'currency = "EUR"', 'time_zone = "UTC"', *plain]
+    file.write_text("\n".join([*head, *tables]))
+    tariff = load(file, {}).tariff
+    assert tariff.adders
+    assert tariff.paths
+    assert len(tariff.zones) == len(tariff.tiers) == 1
+
+
+def test_init_changes_nothing_even_with_every_default_written_out(run: Run, file: Path) -> None:
+    run("config", "init", "--config", str(file))
+    text = file.read_text()
+    uncommented = "\n".join(
+        line.removeprefix("#") if line.startswith("#") and not line.startswith("# ") else line
+        for line in text.splitlines()
+    )
     file.write_text(uncommented)
     defaults, again = load(None, {}), load(file, {})
     assert again.model_dump(exclude={"daemon": {"state_dir"}}) == defaults.model_dump(
