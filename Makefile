@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 TORCH_INDEX ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test check format bench-overhead bench-start test-long clean
+.PHONY: run test check format bench-overhead bench-start bench-peer test-long clean
 
 run: $(VENV)/.run
 	@$(BIN)/homerun demo
@@ -37,6 +37,10 @@ bench-overhead: $(VENV)/.dev
 
 bench-start: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.start
+
+# DIR: a checkout of karpathy/nanochat at 3a5e0bc
+bench-peer: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.peer $(DIR) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -10,7 +10,7 @@ V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
@@ -26,6 +26,9 @@ LOGIT_CAP = 15.0
 #: under the root of RMSNorm: float32's machine epsilon
 NORM_EPSILON = torch.finfo(torch.float32).eps
 ROPE_BASE = 10_000.0
+
+#: token ids [B, T] to what the head reads [B, T, C]
+Trunk = Callable[[Tensor], Tensor]
 
 
 class NanoChat(nn.Module):
@@ -61,14 +64,17 @@ class NanoChat(nn.Module):
         """Logits in float32 [B, T, V] for int64 ``ids`` [B, T], at most the context long."""
         return self.logits(self.hidden(ids))
 
-    def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    def loss(
+        self, ids: Tensor, targets: Tensor, reduction: str = "mean", trunk: Trunk | None = None
+    ) -> Tensor:
         """Cross entropy in nats for int64 ``ids`` and ``targets`` [B, T].
 
         Targets of -1 are not counted. ``reduction`` "mean" gives the mean over the counted
-        tokens, "none" a loss for every token [B, T].
+        tokens, "none" a loss for every token [B, T]. ``trunk`` is ``hidden``, compiled: the head
+        and its loss, chunk by chunk, are faster as they are than compiled in one piece.
         """
-        hidden = self.hidden(ids).flatten(0, 1)
-        if torch.compiler.is_compiling() or (reduction == "none" and torch.is_grad_enabled()):
+        hidden = (trunk or self.hidden)(ids).flatten(0, 1)
+        if reduction == "none" and torch.is_grad_enabled():
             losses = F.cross_entropy(
                 self.logits(hidden), targets.flatten(), ignore_index=IGNORED, reduction=reduction
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ class Stepper:
         self._micro_batches = spec.micro_batches
         self._loss: Callable[[Tensor, Tensor], Tensor] = state.model.loss
         if spec.train.compile:
-            self._loss = torch.compile(state.model.loss)
+            self._loss = partial(state.model.loss, trunk=torch.compile(state.model.hidden))
 
     def run(self) -> Step:
         """One step. A loss or gradient that is not finite leaves the weights as they are.
