@@ -29,6 +29,7 @@ _PLAIN = (
     "spec_changed",
     "dataset_changed",
     "record",
+    "state",
     "no_device",
     "data",
     "not_finite",

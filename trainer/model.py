@@ -10,7 +10,7 @@ V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import cast
 
 import torch
@@ -44,20 +44,11 @@ class NanoChat(nn.Module):
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
-        """Draw all weights anew.
-
-        The numbers come from a private generator on the CPU, one tensor after the other, so that
-        they depend on nothing but ``seed`` and the sizes: not on the device, not on the dtype
-        they are rounded to, not on what else draws random numbers.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        for name, parameter in self.named_parameters():
-            if name == "lm_head.weight" or name.endswith(".c_proj.weight"):
-                parameter.zero_()
-            else:
-                std = 1.0 if name == "transformer.wte.weight" else _linear_std(parameter)
-                drawn = torch.empty(parameter.shape, device="cpu")
-                parameter.copy_(drawn.normal_(std=std, generator=generator))
+        """Draw all weights anew, as ``initial_weights`` says."""
+        parameters = dict(self.named_parameters())
+        shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        for name, drawn in initial_weights(shapes, seed):
+            parameters[name].copy_(drawn)
         self.rope.fill()
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -234,7 +225,24 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return turned.to(x.dtype)
 
 
-def _linear_std(weight: Tensor) -> float:
+def initial_weights(shapes: Mapping[str, torch.Size], seed: int) -> Iterator[tuple[str, Tensor]]:
+    """The weights before the first step, one float32 tensor on the CPU after the other.
+
+    ``shapes`` are those of a NanoChat's parameters in its own order. The numbers come from a
+    private generator, so that they depend on nothing but ``seed`` and the sizes: not on the
+    device, not on the format they are rounded to, not on what else draws random numbers.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, shape in shapes.items():
+        drawn = torch.empty(shape, dtype=torch.float32, device="cpu")
+        if name == "lm_head.weight" or name.endswith(".c_proj.weight"):
+            yield name, drawn.zero_()
+        else:
+            std = 1.0 if name == "transformer.wte.weight" else _linear_std(shape)
+            yield name, drawn.normal_(std=std, generator=generator)
+
+
+def _linear_std(shape: torch.Size) -> float:
     """Spectral scale at the start of training (arXiv 2310.17813)."""
-    fan_out, fan_in = weight.shape
+    fan_out, fan_in = shape
     return min(1.0, math.sqrt(fan_out / fan_in)) / math.sqrt(fan_in)

@@ -11,6 +11,7 @@ from trainer.contract.messages import Failed, Finished, Stopped
 from trainer.data import DataError
 from trainer.environment import NoDeviceError
 from trainer.record import RecordError, SpecChangedError
+from trainer.state import StateError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -65,6 +66,8 @@ def explain(error: Exception) -> Outcome:
             return Outcome(Failed("dataset_changed", str(error), retry=False), EXIT_FAILED)
         case RecordError():
             return Outcome(Failed("record", str(error), retry=False), EXIT_FAILED)
+        case StateError():
+            return Outcome(Failed("state", str(error), retry=False), EXIT_FAILED)
         case NoDeviceError():
             return Outcome(Failed("no_device", str(error)), EXIT_FAILED)
         case DataError():

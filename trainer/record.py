@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.contract.spec import RunSpec
+from trainer.contract.spec import NOT_IN_DIGEST, RunSpec
 
 FILE = "run.json"
 _FORMAT = 1
@@ -105,7 +105,7 @@ def refuse_other_spec(record: Record, spec: RunSpec) -> None:
     if record.spec_digest == spec.digest():
         return
     differences = _differences(record.spec, spec.to_dict(), "")
-    relevant = [text for text in differences if not text.startswith("checkpoint.")]
+    relevant = [text for text in differences if not text.startswith(NOT_IN_DIGEST)]
     raise SpecChangedError(
         f"the spec of run {spec.name!r} has changed since it was started ("
         + "; ".join(relevant)

@@ -4,34 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainer.contract.spec import RunSpec
-from trainer.model import NanoChat
 from trainer.optim import Optimizer
-from trainer.precision import recipe
+from trainer.precision import build
 
 
 class StateError(Exception):
-    """A checkpoint that does not fit the model it is to be loaded into."""
+    """A recipe that cannot be built, or a checkpoint that does not fit what was built."""
+
+
+@dataclass(frozen=True)
+class LiveBytes:
+    """Bytes of the live tensors, by category and place."""
+
+    #: what the forward pass reads, on the compute device
+    weights: int
+    #: sums over the micro-batches
+    gradients_on_device: int
+    gradients_on_host: int
+    #: moments, residuals and masters
+    optimizer_on_device: int
+    optimizer_on_host: int
 
 
 class State:
     """Weights, optimizer state and the figures that belong to the last finished step."""
 
     def __init__(self, spec: RunSpec, device: torch.device) -> None:
-        """The state before the first step, the same on every device."""
+        """The state before the first step, the same on every device.
+
+        Raises:
+            StateError: the spec's recipe does not exist, or cannot do what the spec asks for.
+        """
         self.device = device
         self.batch_tokens = spec.train.batch_tokens
-        self.recipe = recipe(spec.train.precision)
-        self.model = NanoChat(spec.model)
-        self.model.init_weights(spec.seed)
-        self.recipe.prepare(self.model)
-        self.model.to(device)
-        self.optimizer = Optimizer(self.model, spec, self.recipe)
+        try:
+            self.keeping = build(spec, device)
+        except ValueError as error:
+            raise StateError(str(error)) from None
+        self.recipe = self.keeping.recipe
+        self.model = self.keeping.model
+        self.optimizer = Optimizer(self.keeping, spec)
         #: finished optimizer steps
         self.step = 0
         #: steps in a row, up to now, whose loss or gradient was not finite
@@ -47,9 +66,20 @@ class State:
         """The live tensors by file; they do not change before the next optimizer step."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_tensors()}
 
+    def live_bytes(self) -> LiveBytes:
+        """What is there now; gradients come with the first backward pass."""
+        gradients, optimizer = [0, 0], [0, 0]
+        for each in self.keeping.trained:
+            gradients[each.gradient.on_host] += each.gradient.size_bytes()
+        for kept in self.optimizer.resting().values():
+            optimizer[kept.parked] += _bytes(kept.tensor)
+        weights = sum(_bytes(tensor) for tensor in self.model.state_dict().values())
+        return LiveBytes(weights, *gradients, *optimizer)
+
     def meta(self) -> dict[str, Any]:
         """The figures as plain JSON types; ``load`` reads them back."""
         return {
+            "precision": self.recipe.name,
             "step": self.step,
             "tokens": self.step * self.batch_tokens,
             "not_finite": self.not_finite,
@@ -63,8 +93,15 @@ class State:
         """Take over a checkpoint, its bytes unchanged.
 
         Raises:
-            StateError: a tensor is missing, is too many, or has another shape or dtype.
+            StateError: another recipe made it, or a tensor is missing, is too many, or has
+                another shape or dtype.
         """
+        made_by = meta.get("precision", self.recipe.name)
+        if made_by != self.recipe.name:
+            raise StateError(
+                f"the checkpoint was made by recipe {made_by!r}, this run trains with "
+                f"{self.recipe.name!r}: go on with {made_by!r}, or give the run a name of its own"
+            )
         for name in ("model", "optimizer"):
             if name not in files:
                 raise StateError(f"the checkpoint has no file {name}")
@@ -108,3 +145,7 @@ def _copy_exactly(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) ->
                 f"{tensor.dtype} {list(tensor.shape)} in the model"
             )
         tensor.copy_(found)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

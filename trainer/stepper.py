@@ -109,7 +109,7 @@ class Stepper:
 
     def _apply(self, loss: float) -> float:
         if not math.isfinite(loss):
-            self._state.model.zero_grad(set_to_none=True)
+            self._state.keeping.drop_gradients()
             return math.nan
         return self._state.optimizer.step(self._state.step, self._steps)
 

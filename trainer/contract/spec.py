@@ -15,8 +15,13 @@ from typing import Any
 from trainer.contract import toml
 
 DEFAULT_CORPUS = "default"
-PRECISIONS = ("fp32", "bf16")
+#: the recipes of trainer.precision; "auto" is settled and pinned at the first start
+PRECISIONS = ("auto", "fp32", "bf16", "bf16-8bit", "int8", "nf4", "qlora-4bit", "w3", "w2.6")
+OPTIMIZERS = ("auto", "muon", "adamw8")
 DEVICES = ("auto", "cpu", "cuda")
+PLACES = ("auto", "device", "host")
+SWITCH = ("auto", "on", "off")
+RESIDUALS = ("warmdown", "always", "off")
 #: whole numbers must fit the store's 64 bits; floats this large mean nothing here
 _LARGEST = (1 << 63) - 1
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}\Z")
@@ -64,8 +69,11 @@ class TrainSpec:
     batch_tokens: int = field(default=524_288, metadata=_at_least(8))
     #: sequences in one micro-batch
     micro_batch: int = field(default=8, metadata=_at_least(1))
-    #: the precision recipe, one of PRECISIONS
+    #: the precision recipe, one of PRECISIONS; "auto" is int8 on Ada cards (RTX 40), bf16-8bit
+    #: on other CUDA devices, bf16 on a CPU
     precision: str = "bf16"
+    #: what updates the matrices of the blocks, one of OPTIMIZERS; "auto" is the recipe's own
+    optimizer: str = "auto"
     #: multiplies every learning rate of the classic recipe
     lr_scale: float = field(default=1.0, metadata=_at_least(1e-6, 1e3))
     #: the last part of the horizon over which the learning rate falls to zero
@@ -82,6 +90,35 @@ class TrainSpec:
     device: str = "auto"
     #: CPU threads; 0 means all cores at the first start, pinned from then on
     threads: int = field(default=0, metadata=_at_least(0, 4096))
+
+
+@dataclass(frozen=True)
+class MemorySpec:
+    """Where a run's tensors lie: memory against time.
+
+    ``optimizer_state`` and ``activation_checkpointing`` leave the bytes as they are and may be
+    changed at any start of a run; the others are part of what it computes. Figures are for d32
+    (1,879,048,192 parameters) and 8-bit states.
+
+    An 8 GB card ("RTX 4070 Laptop") takes d32 with precision = "nf4", micro_batch = 2 and
+    gradients = "host" (about 25 GB of host memory), or "qlora-4bit" and micro_batch = 2 (none).
+    """
+
+    #: one of PLACES. "host" parks the state in (pinned) host memory between steps and streams it
+    #: through the device, one matrix at a time: saves 2 GB of the card (4 with the residual) for
+    #: as much host memory and about half a second a step. "auto": host on CUDA in 8-bit recipes
+    optimizer_state: str = "auto"
+    #: one of PLACES. On the device they are summed up in the weights' dtype (3.8 GB, at most 64
+    #: micro-batches in bf16); "host" sums up in float32 (7.5 GB of host memory) and sends them
+    #: over PCIe with every micro-batch, about 0.3 s each. "auto": host above 64 micro-batches
+    gradients: str = "auto"
+    #: one of SWITCH. "on" computes each block a second time in the backward pass instead of
+    #: keeping its activations: a third more FLOPs for a sixth of the memory.
+    #: "auto": on on CUDA in 8-bit recipes
+    activation_checkpointing: str = "auto"
+    #: one of RESIDUALS: eight more bits for each bf16 weight (1.9 GB, with the optimizer's
+    #: state). Small learning rates drown in bf16's rounding, so the warm-down wants them
+    residual: str = "warmdown"
 
 
 @dataclass(frozen=True)
@@ -109,6 +146,7 @@ class RunSpec:
     model: ModelSpec = ModelSpec()
     data: DataSpec = DataSpec()
     train: TrainSpec = TrainSpec()
+    memory: MemorySpec = MemorySpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,15 +154,37 @@ class RunSpec:
         return dataclasses.asdict(self)
 
     def digest(self) -> str:
-        """SHA-256 over all that decides the bytes: everything but the saving habits."""
+        """SHA-256 over all that decides the bytes: not the saving habits, not where state rests.
+
+        Keys that came later count only when they are not at their defaults, so that the runs of
+        an older homerun keep their digest.
+        """
         plain = self.to_dict()
-        del plain["checkpoint"]
+        for name in NOT_IN_DIGEST:
+            table, _, key = name.partition(".")
+            if key:
+                del plain[table][key]
+            else:
+                del plain[table]
+        for table, key, default in _CAME_LATER:
+            if plain[table][key] == default:
+                del plain[table][key]
+        plain = {key: value for key, value in plain.items() if value != {}}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     @property
     def micro_batches(self) -> int:
         """Micro-batches in one optimizer step (gradient accumulation)."""
         return self.train.batch_tokens // (self.train.micro_batch * self.model.sequence_length)
+
+
+#: tables and keys that do not change what a run computes
+NOT_IN_DIGEST = ("checkpoint", "memory.optimizer_state", "memory.activation_checkpointing")
+_CAME_LATER = (
+    ("train", "optimizer", "auto"),
+    ("memory", "gradients", "auto"),
+    ("memory", "residual", "warmdown"),
+)
 
 
 def load(path: Path) -> RunSpec:
@@ -224,7 +284,16 @@ def _contradictions(spec: RunSpec) -> list[tuple[tuple[str, ...], str]]:
         found.append((("data", "corpus"), f'name a directory, or "{DEFAULT_CORPUS}"'))
     for key, value, choices in (
         (("train", "precision"), spec.train.precision, PRECISIONS),
+        (("train", "optimizer"), spec.train.optimizer, OPTIMIZERS),
         (("train", "device"), spec.train.device, DEVICES),
+        (("memory", "optimizer_state"), spec.memory.optimizer_state, PLACES),
+        (("memory", "gradients"), spec.memory.gradients, PLACES),
+        (
+            ("memory", "activation_checkpointing"),
+            spec.memory.activation_checkpointing,
+            SWITCH,
+        ),
+        (("memory", "residual"), spec.memory.residual, RESIDUALS),
     ):
         if value not in choices:
             hint = toml.nearest(value, choices) or f"choose one of {', '.join(choices)}"

@@ -1,17 +1,26 @@
 """One file per recipe: how weights, gradients, optimizer state and matmuls are kept and computed.
 
-base  Recipe: what a recipe decides
-fp32  the reference
-bf16  classic nanochat's own
+base       Recipe: what a recipe decides; Setting: what it may know of the run
+kept       Kept: one trained matrix; Keeping: a model of them
+gradients  where gradients are summed up; resting: where tensors lie between steps
+settings   "auto" settled; a run's Setting
+fp32       the reference
+bf16       classic nanochat's own
 """
 
 from __future__ import annotations
 
-from trainer.precision.base import Recipe
+import torch
+
+from trainer.contract.spec import PRECISIONS, RunSpec
+from trainer.model import NanoChat, initial_weights
+from trainer.precision.base import Recipe, Setting
 from trainer.precision.bf16 import Bf16
 from trainer.precision.fp32 import Fp32
+from trainer.precision.kept import Keeping, Kept, Moment
+from trainer.precision.settings import settle
 
-_RECIPES: dict[str, Recipe] = {entry.name: entry for entry in (Fp32(), Bf16())}
+RECIPES: dict[str, Recipe] = {entry.name: entry for entry in (Fp32(), Bf16())}
 
 
 def recipe(name: str) -> Recipe:
@@ -20,9 +29,56 @@ def recipe(name: str) -> Recipe:
     Raises:
         ValueError: there is none of that name.
     """
-    if name not in _RECIPES:
-        raise ValueError(f"no precision recipe {name!r}; choose one of {', '.join(_RECIPES)}")
-    return _RECIPES[name]
+    if name in PRECISIONS and name not in RECIPES:
+        raise ValueError(
+            f"precision recipe {name!r} is not in this version; "
+            f"take one of {', '.join(RECIPES)} until it is"
+        )
+    if name not in RECIPES:
+        raise ValueError(f"no precision recipe {name!r}; choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]
 
 
-__all__ = ["Bf16", "Fp32", "Recipe", "recipe"]
+def build(spec: RunSpec, device: torch.device) -> Keeping:
+    """The model before its first step, each weight drawn and kept at once.
+
+    Never more than one matrix is there in float32. The numbers hang on the seed and the sizes
+    alone: a recipe rounds what every other recipe would begin with.
+
+    Raises:
+        ValueError: the spec names no recipe, or asks for what its recipe does not offer.
+    """
+    chosen = recipe(spec.train.precision)
+    with torch.device("meta"):
+        model = NanoChat(spec.model)
+    shapes = {name: each.shape for name, each in model.named_parameters()}
+    keeping = chosen.prepare(model, settle(spec, chosen, device))
+    for name, values in initial_weights(shapes, spec.seed):
+        keeping.fill(name, values)
+    return keeping
+
+
+def keep(model: NanoChat, spec: RunSpec, device: torch.device | None = None) -> Keeping:
+    """The same for a model that has its float32 weights already; the model itself is changed."""
+    chosen = recipe(spec.train.precision)
+    weights = {name: each.detach().clone() for name, each in model.named_parameters()}
+    keeping = chosen.prepare(model, settle(spec, chosen, device or torch.device("cpu")))
+    for name, values in weights.items():
+        keeping.fill(name, values)
+    return keeping
+
+
+__all__ = [
+    "RECIPES",
+    "Bf16",
+    "Fp32",
+    "Keeping",
+    "Kept",
+    "Moment",
+    "Recipe",
+    "Setting",
+    "build",
+    "keep",
+    "recipe",
+    "settle",
+]

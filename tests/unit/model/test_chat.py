@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tests.unit.model.small import DEPTH_1, lively
+from tests.unit.model.small import DEPTH_1, lively, run_spec
 from trainer.chat import Choice, Decoder, greedy, sample
 from trainer.kv_cache import window_start
 from trainer.model import NanoChat
-from trainer.precision import recipe
+from trainer.precision import keep
 
 
 class Letters:
@@ -112,7 +112,7 @@ def test_no_tokens_are_the_prompt_alone() -> None:
 
 def test_a_bf16_model_writes_without_autocast() -> None:
     model = lively(DEPTH_1)
-    recipe("bf16").prepare(model)
+    keep(model, run_spec(precision="bf16"))
     assert _sample(model) == _sample(model)
 
 

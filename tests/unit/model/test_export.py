@@ -28,7 +28,7 @@ from trainer.clock import SystemClock
 from trainer.contract.spec import ModelSpec
 from trainer.data.tokenizer import PATTERN, SPECIAL_TOKENS, Tokenizer
 from trainer.model import NanoChat
-from trainer.precision import recipe
+from trainer.precision import keep
 
 DATASET = "0" * 32
 MODELS = {
@@ -93,7 +93,7 @@ def start(tmp_path: Path, tokenizer: Tokenizer) -> Start:
     ) -> Run:
         spec = run_spec(model, precision=precision)
         made = lively(model)
-        recipe(precision).prepare(made)
+        keep(made, spec)
         run_dir, data_dir = tmp_path / "run", tmp_path / "data"
         (data_dir / DATASET).mkdir(parents=True)
         run_dir.mkdir()

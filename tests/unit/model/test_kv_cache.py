@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.unit.model.small import DEPTH_1, lively, tokens
+from tests.unit.model.small import DEPTH_1, lively, run_spec, tokens
 from trainer.chat import Choice, Chooser, continuation
 from trainer.contract.spec import ModelSpec
 from trainer.kv_cache import KeyValueCache, window_start
 from trainer.model import NanoChat
-from trainer.precision import recipe
+from trainer.precision import keep
 
 GROUPED = ModelSpec(depth=4, vocab_size=512, sequence_length=24, kv_heads=1)
 DEPTH_2 = ModelSpec(depth=2, vocab_size=512, sequence_length=33)
@@ -96,8 +96,7 @@ def test_each_new_token_passes_through_the_model_once_until_the_window_slides(
 
 def test_a_bf16_model_caches_what_its_attention_computes_with() -> None:
     model = lively(DEPTH_2)
-    bf16 = recipe("bf16")
-    bf16.prepare(model)
+    bf16 = keep(model, run_spec(precision="bf16")).recipe
     text = some_tokens(70)
     cache = KeyValueCache(model, lambda: bf16.autocast(torch.device("cpu")))
     for end in range(1, 71):

@@ -12,7 +12,7 @@ from tests.unit.model.small import lively, run_spec, same_bytes, tokens
 from trainer.contract.spec import ModelSpec
 from trainer.model import NanoChat
 from trainer.optim import Optimizer, lr_multiplier, muon_momentum, orthogonalize
-from trainer.precision import recipe
+from trainer.precision import keep, recipe
 
 DEPTH_2 = ModelSpec(depth=2, vocab_size=512, sequence_length=32)
 #: two query heads share one key/value head, so there are wide matrices in attention, too
@@ -80,7 +80,7 @@ def test_steps_are_those_of_the_float64_reference(model: ModelSpec, clip: float)
     spec = run_spec(model, clip=clip, lr_scale=0.5)
     made = lively(model)
     reference = Reference(dict(made.named_parameters()), made.shape.width, clip, 0.5)
-    optimizer = Optimizer(made, spec, recipe("fp32"))
+    optimizer = Optimizer(keep(made, spec), spec)
     for step in (0, 1, 2, 9):  # the last one in the warm-down
         gradients = _give_gradients(made, step, size=0.01)
         norm = optimizer.step(step, 10)
@@ -92,7 +92,7 @@ def test_steps_are_those_of_the_float64_reference(model: ModelSpec, clip: float)
 def test_gradients_below_the_clip_are_left_as_they_are() -> None:
     clipped, free = lively(), lively()
     for model, clip in ((clipped, 1.0), (free, 0.0)):
-        optimizer = Optimizer(model, run_spec(clip=clip), recipe("fp32"))
+        optimizer = Optimizer(keep(model, run_spec(clip=clip)), run_spec(clip=clip))
         _give_gradients(model, 1, size=1e-4)
         assert optimizer.step(0, 10) < 1.0
     for name, weight in clipped.named_parameters():
@@ -116,7 +116,7 @@ def test_orthogonalized_matrices_are_nearly_so(shape: tuple[int, int, int]) -> N
 def test_a_zero_gradient_moves_no_matrix() -> None:
     model = lively()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    optimizer = Optimizer(model, run_spec(), recipe("fp32"))
+    optimizer = Optimizer(keep(model, run_spec()), run_spec())
     for weight in model.parameters():
         weight.grad = torch.zeros_like(weight)
     assert optimizer.step(0, 10) == 0.0
@@ -159,8 +159,7 @@ def test_a_restored_training_goes_on_with_the_same_bytes(precision: str) -> None
 
     def fresh(seed: int) -> tuple[NanoChat, Optimizer]:
         model = lively(DEPTH_2, seed)
-        recipe(precision).prepare(model)
-        return model, Optimizer(model, spec, recipe(precision))
+        return model, Optimizer(keep(model, spec), spec)
 
     model, optimizer = fresh(3)
     _train(model, optimizer, precision, range(4))
@@ -183,7 +182,7 @@ def test_a_restored_training_goes_on_with_the_same_bytes(precision: str) -> None
 
 def test_the_state_is_there_before_the_first_step_under_names_that_last() -> None:
     model = lively()
-    state = Optimizer(model, run_spec(), recipe("fp32")).state_tensors()
+    state = Optimizer(keep(model, run_spec()), run_spec()).state_tensors()
     expected = {
         f"adamw.{moment}.{name}"
         for moment in ("exp_avg", "exp_avg_sq")
@@ -195,7 +194,7 @@ def test_the_state_is_there_before_the_first_step_under_names_that_last() -> Non
 
 
 def test_a_state_that_does_not_fit_is_refused_whole() -> None:
-    optimizer = Optimizer(lively(), run_spec(), recipe("fp32"))
+    optimizer = Optimizer(keep(lively(), run_spec()), run_spec())
     good = {name: torch.ones_like(each) for name, each in optimizer.state_tensors().items()}
     head, wte = "adamw.exp_avg.lm_head.weight", "adamw.exp_avg.transformer.wte.weight"
     query = "muon.momentum.transformer.h.0.attn.c_q.weight"
@@ -214,7 +213,7 @@ def test_a_state_that_does_not_fit_is_refused_whole() -> None:
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_a_gradient_that_is_not_finite_changes_nothing(poison: float) -> None:
     model = lively()
-    optimizer = Optimizer(model, run_spec(), recipe("fp32"))
+    optimizer = Optimizer(keep(model, run_spec()), run_spec())
     _give_gradients(model, 1, size=0.1)
     optimizer.step(0, 10)
     weights = {name: each.clone() for name, each in model.state_dict().items()}
@@ -233,7 +232,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(poison: float) -> None:
 
 def test_a_step_without_gradients_says_which_weight_has_none() -> None:
     model = lively()
-    optimizer = Optimizer(model, run_spec(), recipe("fp32"))
+    optimizer = Optimizer(keep(model, run_spec()), run_spec())
     _give_gradients(model, 1, size=0.1)
     model.lm_head.weight.grad = None
     with pytest.raises(ValueError, match=r"lm_head\.weight has no gradient"):
@@ -242,7 +241,7 @@ def test_a_step_without_gradients_says_which_weight_has_none() -> None:
 
 def test_a_step_drops_the_gradients() -> None:
     model = lively()
-    optimizer = Optimizer(model, run_spec(), recipe("fp32"))
+    optimizer = Optimizer(keep(model, run_spec()), run_spec())
     _give_gradients(model, 1, size=0.1)
     optimizer.step(0, 10)
     assert all(weight.grad is None for weight in model.parameters())
@@ -251,7 +250,7 @@ def test_a_step_drops_the_gradients() -> None:
 def test_the_recipe_learns_a_batch_by_heart() -> None:
     model = NanoChat(DEPTH_2)
     model.init_weights(1)
-    optimizer = Optimizer(model, run_spec(DEPTH_2), recipe("fp32"))
+    optimizer = Optimizer(keep(model, run_spec(DEPTH_2)), run_spec(DEPTH_2))
     ids, targets = tokens(DEPTH_2), tokens(DEPTH_2, seed=6)
     losses = []
     for step in range(25):

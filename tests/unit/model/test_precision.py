@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.unit.model.small import lively, run_spec, tokens
+from tests.unit.model.small import lively, run_spec, same_bytes, tokens
+from trainer.model import NanoChat
 from trainer.optim import Optimizer
-from trainer.precision import recipe
+from trainer.precision import build, keep, recipe
 
 CPU = torch.device("cpu")
 
@@ -18,8 +19,7 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
 
 
 def test_fp32_keeps_everything_in_float32() -> None:
-    model = lively()
-    recipe("fp32").prepare(model)
+    model = keep(lively(), run_spec()).model
     dtypes = {tensor.dtype for tensor in (*model.parameters(), *model.buffers())}
     assert dtypes == {torch.float32}
     with recipe("fp32").autocast(CPU):
@@ -27,13 +27,13 @@ def test_fp32_keeps_everything_in_float32() -> None:
 
 
 def test_bf16_keeps_masters_in_float32_and_the_embedding_in_bf16() -> None:
-    model = lively()
-    chosen = recipe("bf16")
-    chosen.prepare(model)
+    spec = run_spec(precision="bf16")
+    keeping = keep(lively(), spec)
+    model = keeping.model
     in_bf16 = {name for name, each in model.named_parameters() if each.dtype == torch.bfloat16}
     assert in_bf16 == {"transformer.wte.weight"}
     assert {table.dtype for table in model.buffers()} == {torch.bfloat16}
-    state = Optimizer(model, run_spec(precision="bf16"), chosen).state_tensors()
+    state = Optimizer(keeping, spec).state_tensors()
     moments_in_bf16 = {name for name, each in state.items() if each.dtype == torch.bfloat16}
     assert moments_in_bf16 == {
         "adamw.exp_avg.transformer.wte.weight",
@@ -41,22 +41,20 @@ def test_bf16_keeps_masters_in_float32_and_the_embedding_in_bf16() -> None:
     }
 
 
-def test_a_recipe_can_prepare_before_the_weights_are_drawn() -> None:
-    before, after = lively(), lively()
-    chosen = recipe("bf16")
-    chosen.prepare(before)
-    before.init_weights(4)
-    after.init_weights(4)
-    chosen.prepare(after)
-    for name, tensor in (*before.named_parameters(), *before.named_buffers()):
-        there = after.get_parameter(name) if "rope" not in name else after.get_buffer(name)
-        assert torch.equal(tensor, there)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_built_model_holds_what_a_drawn_one_is_rounded_to(precision: str) -> None:
+    spec = run_spec(precision=precision)
+    drawn = NanoChat(spec.model)
+    drawn.init_weights(spec.seed)
+    kept, built = keep(drawn, spec).model, build(spec, CPU).model
+    for name, tensor in (*built.named_parameters(), *built.named_buffers()):
+        there = kept.get_buffer(name) if "rope" in name else kept.get_parameter(name)
+        assert same_bytes(tensor, there)
 
 
 def test_bf16_computes_almost_the_same_loss_and_gradients() -> None:
     exact, rounded = lively(), lively()
-    chosen = recipe("bf16")
-    chosen.prepare(rounded)
+    chosen = keep(rounded, run_spec(precision="bf16")).recipe
     ids, targets = tokens(), tokens(seed=6)
     exact_loss = exact.loss(ids, targets)
     with chosen.autocast(CPU):
@@ -76,7 +74,6 @@ def test_bf16_computes_almost_the_same_loss_and_gradients() -> None:
 
 
 def test_a_bf16_model_answers_without_autocast_too() -> None:
-    model = lively()
-    recipe("bf16").prepare(model)
+    model = keep(lively(), run_spec(precision="bf16")).model
     with torch.no_grad():
         assert model(tokens()).isfinite().all()

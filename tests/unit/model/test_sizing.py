@@ -12,7 +12,7 @@ from trainer import sizing
 from trainer.contract.spec import ModelSpec, RunSpec, TrainSpec
 from trainer.model import NanoChat
 from trainer.optim import Optimizer
-from trainer.precision import recipe
+from trainer.precision import build
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,9 @@ def test_horizon_is_steps_else_tokens_else_twenty_tokens_a_parameter() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_checkpoint_bytes_come_close_to_the_real_tensors(precision: str) -> None:
     spec = run_spec(ModelSpec(depth=2, vocab_size=2048, sequence_length=32), precision=precision)
-    made = NanoChat(spec.model)
-    chosen = recipe(precision)
-    chosen.prepare(made)
-    state = Optimizer(made, spec, chosen).state_tensors()
-    real = sum(tensor.nbytes for tensor in (*made.state_dict().values(), *state.values()))
+    keeping = build(spec, torch.device("cpu"))
+    state = Optimizer(keeping, spec).state_tensors()
+    real = sum(each.nbytes for each in (*keeping.model.state_dict().values(), *state.values()))
     assert 0 <= sizing.checkpoint_bytes(spec) - real < 100_000
 
 
