@@ -22,6 +22,10 @@ class Source(enum.StrEnum):
     FIXED = "fixed"
 
 
+#: the least certain first: it names the source of what is made of several
+CERTAINTY = (Source.FORECAST, Source.PUBLISHED, Source.FIXED)
+
+
 @dataclass(frozen=True, slots=True)
 class PriceSlot:
     """One price for the time from ``start`` up to, not including, ``end``; both in UTC."""
@@ -76,3 +80,28 @@ class PriceSeries:
         """The series with further slots, which must not overlap with those here."""
         slots = sorted((*self.slots, *more), key=lambda slot: slot.start)
         return PriceSeries(self.currency, tuple(slots))
+
+
+def hourly(slots: Iterable[PriceSlot]) -> tuple[PriceSlot, ...]:
+    """One slot an hour of UTC at most: the mean over what of that hour is priced.
+
+    ``slots`` are in the order of time. The least certain part names the source; a gap inside an
+    hour hides in it, a whole hour without a price stays a gap.
+    """
+    hours: dict[datetime, list[PriceSlot]] = {}
+    for slot in slots:
+        hours.setdefault(slot.start.replace(minute=0, second=0, microsecond=0), []).append(slot)
+    return tuple(_mean_slot(parts) for parts in hours.values())
+
+
+def _mean_slot(parts: list[PriceSlot]) -> PriceSlot:
+    if len(parts) == 1:
+        return parts[0]
+    seconds = [Decimal(part.seconds) for part in parts]
+    total = sum((part.price * span for part, span in zip(parts, seconds, strict=True)), Decimal(0))
+    return PriceSlot(
+        parts[0].start,
+        parts[-1].end,
+        total / sum(seconds),
+        min((part.source for part in parts), key=CERTAINTY.index),
+    )

@@ -278,6 +278,9 @@ class TariffConfig(Section):
             raise contradiction(
                 "time_zone", 'must be set where times or months matter, such as "Europe/Berlin"'
             )
+        thresholds = [tier.above_kwh for tier in self.tiers]
+        if thresholds != sorted(thresholds):
+            raise contradiction("tiers", "must stand in the order of above_kwh, lowest first")
         if self.service:
             self._check_service()
         return self

@@ -110,6 +110,12 @@ def test_everything_at_once_arrives_with_its_types(file: Path) -> None:
         (ZONE + 'dates = ["2027-01-06..2026-12-24"]', 8, "no span of dates"),
         (ZONE + 'hour = "8-9"', 8, "zones[1].hour: unknown key; did you mean 'hours'?"),
         (TARIFF + "[[tariff.zones]]\nhours = '1-2'", 4, "zones[0].price_per_kwh: must be set"),
+        (
+            TARIFF + "tiers = [{above_kwh = 9, price_per_kwh = 1}, "
+            "{above_kwh = 0, price_per_kwh = 1}]",
+            4,
+            "tariff.tiers: must stand in the order of above_kwh",
+        ),
         (TARIFF + "[[tariff.tiers]]\nprice_per_kwh = 1", 4, "tiers[0].above_kwh: must be set"),
         (TARIFF + "[[tariff.tiers]]\nprice_per_kwh = 1\nabove_kwh = -1", 6, "must be at least 0"),
         ('[tariff]\ncurrency = "EUR"\n[[tariff.zones]]\nprice_per_kwh = 1', 1, "tariff.time_zone"),
