@@ -34,6 +34,9 @@ COMMANDS: dict[str, dict[str, str]] = {
         "cancel": "runs:cancel",
         "export": "export:export",
     },
+    "Plan it": {
+        "plan": "plan:plan",
+    },
     "Run it": {
         "demo": "serve:demo",
         "serve": "serve:serve",

@@ -1,0 +1,1 @@
+"""Planning: what a run will take before it starts, and when it should run."""

@@ -1,0 +1,93 @@
+"""What must be said plainly before somebody spends a month. Pure: an estimate as sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.planning.estimate import DAY_SECONDS, Estimate, Row
+from trainer.sizing import Card
+
+#: of the dense bf16 peak: the bound, good code, ordinary code
+PARTS_OF_PEAK = (1.0, 0.6, 0.45)
+
+
+@dataclass(frozen=True)
+class AtPeak:
+    """How long the run takes at a part of the card's bf16 peak."""
+
+    part: float
+    flops_per_second: float
+    seconds: float
+
+
+def at_peak(flops: float, card: Card) -> tuple[AtPeak, ...]:
+    """A line for each of PARTS_OF_PEAK."""
+    rates = ((part, part * card.bf16_flops) for part in PARTS_OF_PEAK)
+    return tuple(AtPeak(part, rate, flops / rate) for part, rate in rates)
+
+
+def needed_flops_per_second(flops: float, seconds: float) -> float:
+    """Effective FLOP/s that finish the run in so many seconds of computing."""
+    return flops / seconds
+
+
+def plain_words(answer: Estimate, deadline_seconds: float) -> list[str]:
+    """The bound by the card, what the deadline needs, and what does not fit."""
+    card, wish = answer.wish.card, answer.wish
+    if card is None:
+        return []
+    lines = at_peak(answer.flops, card)
+    spans = ", ".join(
+        f"{line.seconds / DAY_SECONDS:,.0f} days at {line.part:.0%}" for line in lines
+    )
+    needed = needed_flops_per_second(answer.flops, deadline_seconds)
+    days = deadline_seconds / DAY_SECONDS
+    said = [
+        f"In bf16 the {card.name} can do {card.bf16_flops / 1e12:.1f} TFLOPS at the very most: "
+        f"{spans} of it. Fewer bits a weight save memory, never time; only low-bit matmuls do.",
+        f"In {days:,.0f} days it would take {needed / 1e12:.0f} TFLOPS without a pause, "
+        f"{needed / card.bf16_flops:.1f} times the bf16 peak and "
+        f"{needed / card.int8_flops:.1f} times the int8 peak.",
+    ]
+    missing = [_missing(row) for row in answer.rows if row.fits is False]
+    if missing:
+        usable = (wish.usable_bytes or 0) / 2**30
+        where = "beside a desktop" if wish.desktop else "without a desktop"
+        said.append(f"Does not fit the {usable:.1f} GiB {where}: {', '.join(missing)}.")
+    return said
+
+
+def _missing(row: Row) -> str:
+    return f"{row.storage.name} by {(row.misses_bytes or 0) / 2**30:.1f} GiB"
+
+
+def warnings(answer: Estimate) -> list[str]:
+    """What should stop somebody: repeated data above all."""
+    data = answer.data
+    if not data.shards_missing:
+        return []
+    return [
+        f"the corpus would be read {data.epochs:.2f} times: {data.shards:,} shards are at hand, "
+        f"{data.shards_needed:,} are needed, {data.shards_missing:,} are missing"
+    ]
+
+
+def assumptions(answer: Estimate) -> list[str]:
+    """Where the figures are from."""
+    sources = {row.speed_source for row in answer.rows}
+    measured = answer.wish.measured
+    said = []
+    if "measured" in sources and measured:
+        said.append(f"measured: run {measured.run}, {measured.tokens_per_second:,.0f} tokens/s")
+    if "scaled" in sources and measured:
+        said.append(f"scaled: assumed, times what run {measured.run} measured over its assumption")
+    if "assumed" in sources:
+        said.append(
+            "assumed: compiled, 76 % of the dense bf16 peak, int8 matmuls 1.9 times as fast "
+            "(published, trainer/sizing/speed.py); uncompiled expect about half"
+        )
+    said.append(
+        "memory: a model, checked by counting tensors; the CUDA context, 0.45 GiB, and 4 % of "
+        "fragmentation are assumed (make gpu-check measures)"
+    )
+    return said

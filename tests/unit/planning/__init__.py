@@ -1,0 +1,1 @@
+"""Planning before and during a run."""
