@@ -154,5 +154,42 @@ def summing(storage: Storage, micro_batches: int) -> Storage:
 
 
 def storage_of(spec: RunSpec) -> Storage:
-    """What a run keeps."""
-    return storages_of(spec.train.precision)[0]
+    """What a run keeps, and where; every "auto" as on a CUDA device.
+
+    An unknown recipe (the contract refuses it) is taken for the first.
+    """
+    precision = "int8" if spec.train.precision == "auto" else spec.train.precision
+    known = [each for each in STORAGES if each.precision == precision] or [STORAGES[0]]
+    wanted = known[0].muon if spec.train.optimizer == "auto" else spec.train.optimizer == "muon"
+    base = next((each for each in known if each.muon == wanted), known[0])
+    if spec.memory.residual == "off":
+        base = _without_residual(base)
+    memory = spec.memory
+    gradients_on_host = memory.gradients == "host" or (
+        memory.gradients == "auto" and summing(base, spec.micro_batches).host_gradients
+    )
+    return dataclasses.replace(
+        base,
+        on_host=_chosen(memory.optimizer_state, "host", base.on_host),
+        recompute=_chosen(memory.activation_checkpointing, "on", base.recompute),
+        host_gradients=gradients_on_host,
+    )
+
+
+def _chosen(switch: str, thrifty: str, by_itself: bool) -> bool:
+    return by_itself if switch == "auto" else switch == thrifty
+
+
+def _without_residual(storage: Storage) -> Storage:
+    """The eight bits beyond bf16 are kept by nobody."""
+
+    def less(kept: Kept) -> Kept:
+        return dataclasses.replace(kept, master=max(0.0, kept.master - _RESIDUAL))
+
+    return dataclasses.replace(
+        storage,
+        attention=less(storage.attention),
+        mlp=less(storage.mlp),
+        embedding=less(storage.embedding),
+        head=less(storage.head),
+    )
