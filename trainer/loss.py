@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 IGNORED = -1
 #: rows at a time: they fit a CPU's cache, and keep a GPU busy
 _ROWS_CPU = 256
-_ROWS_GPU = 2048
+_ROWS_GPU = 512
 
 
 def mean_loss(hidden: Tensor, weight: Tensor, targets: Tensor, cap: float) -> Tensor:
@@ -57,7 +57,9 @@ class _MeanLoss(torch.autograd.Function):
         share /= share.sum()
         total = share.new_zeros(())
         hidden_grad = torch.empty_like(hidden)
-        weight_grad = torch.zeros_like(weight)
+        # summed up in float32 whatever the weight is: in bf16 each chunk would round the sum, and
+        # training diverges late (Liger-Kernel#512)
+        weight_grad = torch.zeros_like(weight, dtype=torch.float32)
         for rows in _chunks(hidden):
             capped, probability, loss = _softmax_loss(
                 cast_hidden[rows], cast_weight, targets[rows], cap
@@ -67,13 +69,19 @@ class _MeanLoss(torch.autograd.Function):
             hidden_grad[rows] = logit_grad @ cast_weight
             _add_product(weight_grad, logit_grad.T, cast_hidden[rows])
         ctx.save_for_backward(hidden_grad, weight_grad)
+        ctx.dtype = weight.dtype
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * gradient, weight_grad * gradient, None, None
+        return hidden_grad * gradient, _scaled(weight_grad, gradient, ctx.dtype), None, None
+
+
+def _scaled(total: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """``total`` times ``factor``, rounded once, without a second float32 tensor of its size."""
+    return torch.mul(total, factor, out=torch.empty_like(total, dtype=dtype))
 
 
 def _softmax_loss(

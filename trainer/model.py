@@ -16,6 +16,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from trainer.contract.spec import ModelSpec
 from trainer.loss import IGNORED, mean_loss, token_losses
@@ -41,6 +42,8 @@ class NanoChat(nn.Module):
         self.transformer = Transformer(shape)
         self.lm_head = Linear(shape.width, shape.vocab_size)
         self.rope = Rope(shape.sequence_length, shape.head_dim)
+        #: compute each block again in the backward pass rather than keep what it computed
+        self.activation_checkpointing = False
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
@@ -78,8 +81,9 @@ class NanoChat(nn.Module):
         """What the head reads [B, T, C]."""
         x = norm(self.transformer.wte(ids).float())
         cos, sin = self.rope(ids.size(1))
+        again = self.activation_checkpointing and torch.is_grad_enabled()
         for block in self.transformer.blocks():
-            x = block(x, cos, sin)
+            x = _twice(block, x, cos, sin) if again else block(x, cos, sin)
         return norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -223,6 +227,15 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """
     turned = x * cos + x.roll(x.size(-1) // 2, dims=-1) * sin
     return turned.to(x.dtype)
+
+
+def _twice(block: Block, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The block, of which only the input is kept for the backward pass (arXiv 1604.06174).
+
+    Nothing in a block draws random numbers, so both passes compute the same bytes.
+    """
+    result: Tensor = checkpoint(block, x, cos, sin, use_reentrant=False, preserve_rng_state=False)
+    return result
 
 
 def initial_weights(shapes: Mapping[str, torch.Size], seed: int) -> Iterator[tuple[str, Tensor]]:

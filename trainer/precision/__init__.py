@@ -6,6 +6,7 @@ gradients  where gradients are summed up; resting: where tensors lie between ste
 settings   "auto" settled; a run's Setting
 fp32       the reference
 bf16       classic nanochat's own
+bf16_8bit  bf16 weights, stochastic rounding, 8-bit state; rounding, rounded: how
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from trainer.contract.spec import PRECISIONS, RunSpec
 from trainer.model import NanoChat, initial_weights
 from trainer.precision.base import Recipe, Setting
 from trainer.precision.bf16 import Bf16
+from trainer.precision.bf16_8bit import Bf16With8Bit
 from trainer.precision.fp32 import Fp32
 from trainer.precision.kept import Keeping, Kept, Moment
 from trainer.precision.settings import settle
 
-RECIPES: dict[str, Recipe] = {entry.name: entry for entry in (Fp32(), Bf16())}
+RECIPES: dict[str, Recipe] = {entry.name: entry for entry in (Fp32(), Bf16(), Bf16With8Bit())}
 
 
 def recipe(name: str) -> Recipe:
@@ -71,6 +73,7 @@ def keep(model: NanoChat, spec: RunSpec, device: torch.device | None = None) -> 
 __all__ = [
     "RECIPES",
     "Bf16",
+    "Bf16With8Bit",
     "Fp32",
     "Keeping",
     "Kept",

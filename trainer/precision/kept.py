@@ -114,6 +114,7 @@ class Keeping:
     def __init__(
         self, model: NanoChat, recipe: Recipe, setting: Setting, trained: Sequence[Kept]
     ) -> None:
+        model.activation_checkpointing = setting.activation_checkpointing
         self.model = model
         self.recipe = recipe
         self.setting = setting

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_ALL = slice(None)
+
 
 @dataclass(frozen=True)
 class Resting:
@@ -21,16 +23,15 @@ class Resting:
     device: torch.device
     parked: bool
 
-    def fetch(self) -> Tensor:
+    def fetch(self, rows: slice = _ALL) -> Tensor:
         """The values on the compute device: a copy when parked, else the tensor itself."""
-        if not self.parked:
-            return self.tensor
-        return self.tensor.to(self.device, copy=True)
+        values = self.tensor[rows]
+        return values.to(self.device, copy=True) if self.parked else values
 
-    def put_back(self, values: Tensor) -> None:
-        """Let changed ``values`` of the same shape and dtype rest again."""
-        if values is not self.tensor:
-            self.tensor.copy_(values)
+    def put_back(self, values: Tensor, rows: slice = _ALL) -> None:
+        """Let changed ``values`` of these rows, of the tensor's dtype, rest again."""
+        if values.data_ptr() != self.tensor[rows].data_ptr():
+            self.tensor[rows].copy_(values)
 
 
 @dataclass(frozen=True)
