@@ -5,19 +5,15 @@ The arithmetic and the bytes are bitsandbytes' own, so that its users can load w
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import bitsandbytes.functional
 import torch
-from bitsandbytes.functional import QuantState
 from torch import Tensor
 
 from trainer.precision.codecs.base import Layout, Packed, blocks_of
-
-#: half of its functions have types, half have none
-bnb: Any = bitsandbytes.functional
 
 BLOCK = 64
 #: maxima that share a scale when they are quantised themselves
@@ -52,7 +48,7 @@ class Nf4:
 
     def encode(self, matrix: Tensor) -> dict[str, Tensor]:
         blocks_of(self, matrix.shape, BLOCK)
-        codes, state = bnb.quantize_4bit(
+        codes, state = functional().quantize_4bit(
             matrix.float().contiguous(),
             blocksize=BLOCK,
             compress_statistics=self.double,
@@ -65,13 +61,15 @@ class Nf4:
         return packed
 
     def decode(self, packed: Packed, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        state = quant_state(packed, shape, dtype)
-        matrix: Tensor = bnb.dequantize_4bit(packed["codes"].view(-1, 1), state)
-        return matrix
+        # bitsandbytes unpacks to no wider type than float32
+        state = quant_state(packed, shape, torch.float32 if dtype == torch.float64 else dtype)
+        matrix: Tensor = functional().dequantize_4bit(packed["codes"].view(-1, 1), state)
+        return matrix.to(dtype)
 
 
-def quant_state(packed: Packed, shape: Sequence[int], dtype: torch.dtype) -> QuantState:
-    """What bitsandbytes keeps beside the codes; of ``dtype`` is what it unpacks to."""
+def quant_state(packed: Packed, shape: Sequence[int], dtype: torch.dtype) -> Any:
+    """bitsandbytes' QuantState: what stands beside the codes. It unpacks to ``dtype``."""
+    bnb = functional()
     maxima = packed["maxima"]
     nested = "maxima_scales" in packed
     state = bnb.QuantState(
@@ -92,3 +90,11 @@ def quant_state(packed: Packed, shape: Sequence[int], dtype: torch.dtype) -> Qua
         )
         state.nested = True
     return state
+
+
+@functools.cache
+def functional() -> Any:
+    """bitsandbytes' primitives; imported only when they are used, for it takes seconds."""
+    import bitsandbytes.functional
+
+    return bitsandbytes.functional
