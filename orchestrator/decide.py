@@ -34,7 +34,7 @@ class Facts:
     now: datetime
     #: the run that owns the GPU, or None
     run: str | None
-    #: holds from the store that are neither ended nor expired
+    #: holds from the store that are neither ended nor expired, and those of the senses
     holds: tuple[Hold, ...]
     draining: bool
     #: failures in a row that made no progress, see ``fruitless_failures``

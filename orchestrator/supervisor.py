@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from orchestrator import decide as d
 from orchestrator import recovery
@@ -15,6 +15,7 @@ from orchestrator.books import Books
 from orchestrator.domain import (
     AttemptEnd,
     DaemonView,
+    Hold,
     Power,
     Register,
     Run,
@@ -36,6 +37,7 @@ from orchestrator.orders import Orders, SaveOrder
 from orchestrator.paths import Paths
 from orchestrator.progress import Life, Progress
 from orchestrator.registrar import Registrar
+from orchestrator.senses import Moment, Sense, news
 from orchestrator.store import Store
 from orchestrator.view import Situation, build
 from trainer.checkpoint import catalog
@@ -76,6 +78,7 @@ class Supervisor:
         paths: Paths,
         daemon: DaemonView,
         boot_id: str,
+        senses: Sequence[Sense] = (),
     ) -> None:
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.store = store
@@ -85,6 +88,8 @@ class Supervisor:
         self.hurried = False
         self._policy = policy
         self._meter = meter
+        self._senses = senses
+        self._sensed: tuple[Hold, ...] = ()
         self._registrar = Registrar(store)
         self._daemon = daemon
         self._boot_id = boot_id
@@ -169,12 +174,22 @@ class Supervisor:
         run = register.run
         if run is not None and (self.progress is None or self.progress.run != run.name):
             self.progress = self._listener.recall(run)
+        self._sense(now, run)
         decision = d.decide(self._facts(register), self._policy)
         for hold in decision.new_holds:
             self._registrar.write_hold(hold)
         self._situation.setpoint = decision.setpoint
         self._situation.holds = decision.holds
         return run
+
+    def _sense(self, now: datetime, run: Run | None) -> None:
+        moment = Moment(now, self.clock.monotonic(), run.name if run else None)
+        sensed = tuple(hold for sense in self._senses for hold in sense.look(moment))
+        changed, self._sensed = news(self._sensed, sensed), sensed
+        for hold in changed.begun:
+            self.journal("hold_started", f"Held by {hold.reason}: {hold.detail}.", run=hold.run)
+        for hold in changed.ended:
+            self.journal("hold_ended", f"The hold '{hold.reason}' ended.", run=hold.run)
 
     def take(self, item: Item) -> None:
         """Take one item out of the inbox in."""
@@ -253,7 +268,7 @@ class Supervisor:
         return d.Facts(
             now=self.clock.now(),
             run=register.run.name if register.run else None,
-            holds=register.holds,
+            holds=(*register.holds, *self._sensed),
             draining=self.draining,
             failures=len(register.failures),
             last_failure=register.failures[-1].cause if register.failures else "",

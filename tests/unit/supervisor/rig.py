@@ -14,6 +14,7 @@ from orchestrator.engine.fake import FakeEngine
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.meter import FakeMeter
 from orchestrator.paths import Paths
+from orchestrator.senses import Sense
 from orchestrator.store import Store
 from orchestrator.supervisor import Supervisor
 from trainer.contract import messages as m
@@ -34,6 +35,7 @@ class Rig:
     clock: FakeClock = field(default_factory=FakeClock)
     meter: FakeMeter = field(default_factory=FakeMeter)
     policy: Policy = field(default_factory=Policy)
+    senses: list[Sense] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.open()
@@ -50,6 +52,7 @@ class Rig:
             paths=Paths(self.root),
             daemon=DaemonView(1, "0", self.clock.now(), str(self.root), "http://x", "fake", "off"),
             boot_id=self.boot,
+            senses=self.senses,
         )
         self.commands = Commands(self.store, self.supervisor, Config())
         self.supervisor.recover()
