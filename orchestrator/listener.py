@@ -74,6 +74,8 @@ class Listener:
                 self._saved(life, progress, note.event)
             case m.SaveFailed():
                 self._save_failed(life, note.event)
+            case m.RolledBack():
+                self._rolled_back(life, note.event)
             case m.Notice():
                 event = note.event
                 self._s.journal(event.kind, event.message, severity=event.severity, run=life.run)
@@ -196,6 +198,34 @@ class Listener:
         with self._s.store.transaction() as tx:
             for name in deleted:
                 tx.checkpoints.remove(run, name)
+
+    def _rolled_back(self, life: Life, event: m.RolledBack) -> None:
+        assert life.ready is not None, "nobody goes back before Ready"
+        lost = event.from_step - event.to_step
+        left_out = sum(end - first for first, end in event.skipped)
+        self._s.books.count(life.run, "rollbacks")
+        self._s.books.count(life.run, "lost_steps", lost)
+        self._s.books.reached(life.run, life.attempt, life.ready.step, event.to_step)
+        self._s.flush()
+        with self._s.store.transaction() as tx:
+            for name in event.undone:
+                tx.checkpoints.remove(life.run, name)
+            tx.journal.write(
+                "rolled_back",
+                f"Training went back from step {event.from_step} to step {event.to_step}; "
+                f"{left_out} batches of the run are left out now: {event.why}.",
+                self._s.clock.now(),
+                severity="error",
+                run=life.run,
+                data={
+                    "from_step": event.from_step,
+                    "to_step": event.to_step,
+                    "skipped_batches": event.skipped,
+                    "checkpoint": event.checkpoint,
+                    "set_aside": event.undone,
+                    "times": event.times,
+                },
+            )
 
     def _save_failed(self, life: Life, event: m.SaveFailed) -> None:
         self._s.books.count(life.run, "checkpoint_failures")

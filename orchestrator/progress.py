@@ -58,6 +58,8 @@ class Progress:
                 self.step, self.steps = event.step, event.steps
                 self.parameters, self.peak_source = event.parameters, event.peak_source
                 self.micro = 0
+            case m.RolledBack():
+                self.step, self.micro = event.to_step, 0
             case m.Heartbeat():
                 self.micro, self.micro_batches = event.micro, event.micro_batches
             case m.Step():
@@ -136,6 +138,8 @@ class Life:
                 self.reached, self.last_step_at = event.step, now
                 if self.phase.phase not in ("train", "paused"):
                     self.phase = m.Phase("train")
+            case m.RolledBack():
+                self.reached = event.to_step
             case m.Finished() | m.Stopped() | m.Failed():
                 self.farewell = event
                 # It leaves by itself; from now on it has as long as one that was told to.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainer.checkpoint.catalog import Verdict
 from trainer.clock import Clock
 from trainer.contract.messages import Event, Heartbeat, Notice, Phase
 from trainer.link import Link
@@ -26,6 +27,13 @@ class Announcer:
     def notice(self, kind: str, message: str, severity: str = "warning") -> None:
         """Something that a person should read later."""
         self.say(Notice(kind, message, severity))
+
+    def damaged(self, verdict: Verdict) -> None:
+        """A checkpoint that is not whole was met."""
+        problems = "; ".join(verdict.problems)
+        self.notice(
+            "checkpoint_damaged", f"checkpoint {verdict.name} is set aside: {problems}", "error"
+        )
 
     def phase(self, name: str, detail: str = "", fraction: float = -1.0) -> None:
         """A new phase goes up at once, progress within one when it is time."""

@@ -32,7 +32,7 @@ _PLAIN = (
     "state",
     "no_device",
     "data",
-    "not_finite",
+    "diverged",
 )
 
 
@@ -77,18 +77,22 @@ class _Training:
         self._saver = parts.saver
         self._stepper = parts.stepper
         self._examiner = parts.examiner
+        self._rollback = parts.rollback
         self._desk = desk
         self._announcer = announcer
         self._told_of_epoch = False
 
     def run(self) -> Outcome:
-        """Raises LeaveError when a command ends the attempt earlier."""
+        """Raises LeaveError when a command ends the attempt earlier, DivergedError if lost."""
         while self._state.step < self._steps:
             self._evaluate_if_due()
             self._desk.answer()
             self._announcer.phase("train")
             self._announcer.say(self._stepper.run())
             self._tell_of_epoch()
+            retreat = self._state.health.retreat(self._state.step)
+            if retreat is not None:
+                self._rollback.carry_out(retreat)
             self._desk.answer()
             self._save_if_due()
         return self._finish()

@@ -10,6 +10,7 @@ from trainer.checkpoint.lease import Fenced, Locked
 from trainer.contract.messages import Failed, Finished, Stopped
 from trainer.data import DataError
 from trainer.environment import NoDeviceError
+from trainer.health import DivergedError
 from trainer.record import RecordError, SpecChangedError
 from trainer.state import StateError
 
@@ -42,10 +43,6 @@ class DatasetChangedError(Exception):
     """The corpus prepared anew is not the one that the run was started with."""
 
 
-class DivergedError(Exception):
-    """The loss was not finite several steps in a row."""
-
-
 def fenced(message: str) -> Outcome:
     """A newer attempt owns the run; nothing of this one may reach the disk any more."""
     return Outcome(Failed("fenced", message, retry=False), EXIT_FENCED)
@@ -73,7 +70,7 @@ def explain(error: Exception) -> Outcome:
         case DataError():
             return Outcome(Failed("data", str(error)), EXIT_FAILED)
         case DivergedError():
-            return Outcome(Failed("not_finite", str(error)), EXIT_FAILED)
+            return Outcome(Failed("diverged", str(error), retry=False), EXIT_FAILED)
         case torch.OutOfMemoryError():
             return Outcome(Failed("out_of_memory", _no_gpu_memory()), EXIT_FAILED)
         case MemoryError():

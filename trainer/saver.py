@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class Saver:
         self._facts = facts
         self._last = last
         self._digest = job.spec.digest()
+        #: what the next checkpoint replaces, after a rollback
+        self._undone: list[str] = []
         self._since = clock.monotonic()
         self._wait_seconds = job.spec.checkpoint.every_seconds
 
@@ -86,14 +89,34 @@ class Saver:
             if error.kind == "fenced":
                 raise LeaveError(fenced(str(error))) from error
         else:
+            self._set_aside(self._undone)
+            self._undone = []
             self._saved(entry, reason, request, self._clock.monotonic() - begin)
             done = True
         self._announcer.phase(before.phase, before.detail, before.fraction)
         return done
 
+    def went_back(self, target: Entry | None, undone: list[str]) -> str:
+        """Commit the state of ``target`` anew, with all that was decided since; its name.
+
+        The commit is the decision to go back: it names the checkpoints that it replaces, which
+        are then set aside. Empty when it failed; the next save that succeeds is the commit then.
+        """
+        self._last = target
+        self._undone = undone
+        if self.save("rollback"):
+            return self.name
+        self._set_aside([name for name in undone if target is None or name != target.name])
+        return ""
+
+    def _set_aside(self, names: list[str]) -> None:
+        # what cannot be renamed now is set aside at the next start
+        with contextlib.suppress(OSError):
+            catalog.undo(Path(self._job.run_dir), names)
+
     def _existing(self) -> Entry | None:
         last = self._last
-        if last is None or last.step != self._state.step:
+        if last is None or last.step != self._state.step or self._undone:
             return None
         return last if catalog.verify(last.path).ok else None
 
@@ -101,7 +124,7 @@ class Saver:
         return writer.save(
             Path(self._job.run_dir),
             self._state.files(),
-            {**self._state.meta(), **self._facts},
+            {**self._state.meta(), **self._facts, catalog.UNDONE: self._undone},
             run=self._job.spec.name,
             step=self._state.step,
             reason=reason,

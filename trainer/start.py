@@ -21,6 +21,7 @@ from trainer.examiner import Examiner
 from trainer.peak import peak_of
 from trainer.pinned_data import open_pinned
 from trainer.record import Record
+from trainer.rollback import Rollback
 from trainer.saver import Saver
 from trainer.state import State
 from trainer.stepper import Stepper
@@ -34,6 +35,7 @@ class Parts:
     saver: Saver
     stepper: Stepper
     examiner: Examiner
+    rollback: Rollback
 
 
 def assemble(job: Job, lease: Lease, desk: Desk, announcer: Announcer, clock: Clock) -> Parts:
@@ -93,7 +95,8 @@ def _parts(
     )
     stepper = Stepper(spec, state, loader, desk, announcer, clock, peak)
     examiner = Examiner(spec, state, dataset, desk, announcer, clock)
-    return Parts(state, saver, stepper, examiner)
+    rollback = Rollback(Path(job.run_dir), spec, state, saver, announcer)
+    return Parts(state, saver, stepper, examiner, rollback)
 
 
 def _pin(job: Job, announcer: Announcer) -> Record:
@@ -128,11 +131,11 @@ def _resume(job: Job, state: State, announcer: Announcer) -> Entry | None:
 
     def tell(verdict: Verdict) -> None:
         met_damaged.append(verdict.name)
-        problems = "; ".join(verdict.problems)
-        announcer.notice(
-            "checkpoint_damaged", f"checkpoint {verdict.name} is set aside: {problems}", "error"
-        )
+        announcer.damaged(verdict)
 
+    # a rollback that was decided, and cut short before it was tidy
+    with contextlib.suppress(OSError):
+        catalog.finish_rollback(Path(job.run_dir))
     loaded = reader.load_newest(Path(job.run_dir), tell)
     if loaded is not None:
         state.load(loaded.files, loaded.meta)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer import skips
 from trainer.contract.spec import RunSpec
+from trainer.health import Health, Retreat
 from trainer.optim import Optimizer
 from trainer.precision import build
+from trainer.skips import Skips
 
 
 class StateError(Exception):
@@ -53,8 +55,10 @@ class State:
         self.optimizer = Optimizer(self.keeping, spec)
         #: finished optimizer steps
         self.step = 0
-        #: steps in a row, up to now, whose loss or gradient was not finite
-        self.not_finite = 0
+        #: which steps were bad, and how often the run went back because of them
+        self.health = Health(spec.guard)
+        #: the batches that are left out
+        self.skips = Skips()
         #: nats per token over the last finished step
         self.loss: float | None = None
         #: validation before the first step, and the newest one with its step
@@ -82,7 +86,8 @@ class State:
             "precision": self.recipe.name,
             "step": self.step,
             "tokens": self.step * self.batch_tokens,
-            "not_finite": self.not_finite,
+            "health": self.health.to_plain(),
+            "skipped": self.skips.to_plain(),
             "loss": self.loss,
             "bits_per_byte_before": self.bits_per_byte_before,
             "bits_per_byte": self.bits_per_byte,
@@ -111,7 +116,10 @@ class State:
         except ValueError as error:
             raise StateError(str(error)) from None
         self.step = int(meta["step"])
-        self.not_finite = int(meta["not_finite"])
+        # checkpoints of homerun 0.1 know nothing of these
+        if "health" in meta:
+            self.health.load(meta["health"])
+            self.skips = skips.from_plain(meta["skipped"])
         self.loss = meta["loss"]
         self.bits_per_byte_before = meta["bits_per_byte_before"]
         self.bits_per_byte = meta["bits_per_byte"]
@@ -124,12 +132,20 @@ class State:
         if self.step == 0:
             self.bits_per_byte_before = bits_per_byte
 
-    def finished_step(self, loss: float, gradient_norm: float) -> None:
-        """Note that one more step is done, applied or left out."""
+    def finished_step(self, loss: float, gradient_norm: float) -> str:
+        """Note that one more step is done, applied or left out; what was bad about it, if so."""
         self.step += 1
         self.loss = loss
-        sound = math.isfinite(loss) and math.isfinite(gradient_norm)
-        self.not_finite = 0 if sound else self.not_finite + 1
+        return self.health.judge(loss, gradient_norm)
+
+    def went_back(self, retreat: Retreat, leaving_out: Skips) -> None:
+        """Note why this state, just loaded, is the current one again."""
+        self.health.went_back(retreat)
+        self.skips = leaving_out
+
+    def batch_after(self, steps: int) -> int:
+        """The number of the global batch that comes after ``steps`` finished steps."""
+        return self.skips.batch_of(steps)
 
 
 @torch.no_grad()

@@ -17,12 +17,8 @@ from trainer.contract.spec import RunSpec
 from trainer.data import Loader
 from trainer.desk import Desk
 from trainer.optim import lr_multiplier
-from trainer.outcome import DivergedError
 from trainer.peak import Peak
 from trainer.state import State
-
-#: so many steps in a row without a finite loss end the attempt
-_PATIENCE = 3
 
 
 class Stepper:
@@ -57,7 +53,6 @@ class Stepper:
         """One step. A loss or gradient that is not finite leaves the weights as they are.
 
         Raises:
-            DivergedError: that happened several steps in a row.
             LeaveError: a command said so.
         """
         self._watch.start()
@@ -67,13 +62,12 @@ class Stepper:
         self._watch.lap("optimizer")
         seconds = self._watch.total_seconds() - (self._desk.away_seconds - away_seconds)
         event = self._event(loss, norm, max(seconds, 1e-9))
-        self._state.finished_step(loss, norm)
-        self._judge(loss, norm)
+        self._tell_of_trouble(self._state.finished_step(loss, norm), norm)
         return event
 
     def epoch(self) -> float:
         """How often the corpus has been seen when the last finished step is over."""
-        return self._loader.epoch(self._state.step * self._micro_batches)
+        return self._epoch_after(self._state.step)
 
     def _accumulate(self) -> float:
         """Sum up the gradients of all micro-batches; the mean loss in nats per token.
@@ -81,7 +75,7 @@ class Stepper:
         Each micro-batch is scaled before it is added, in the order of their numbers, so that the
         sum is the same whoever computes them and however often the work was interrupted.
         """
-        first = self._state.step * self._micro_batches
+        first = self._state.batch_after(self._state.step) * self._micro_batches
         total = torch.zeros((), device=self._state.device)
         for index in range(self._micro_batches):
             if index:
@@ -113,17 +107,21 @@ class Stepper:
             return math.nan
         return self._state.optimizer.step(self._state.step, self._steps)
 
-    def _judge(self, loss: float, norm: float) -> None:
-        if self._state.not_finite == 0:
+    def _tell_of_trouble(self, why: str, norm: float) -> None:
+        if not why:
             return
         step = self._state.step
+        if math.isfinite(norm):
+            self._announcer.notice("loss_spike", f"step {step} is out of proportion: {why}")
+            return
         self._announcer.notice(
             "loss_not_finite",
-            f"step {step} was left out, the weights are unchanged: loss {loss}, gradient {norm}",
+            f"step {step} was left out, the weights are unchanged: {why}",
             "error",
         )
-        if self._state.not_finite >= _PATIENCE:
-            raise DivergedError(f"no finite loss in {_PATIENCE} steps in a row, up to step {step}")
+
+    def _epoch_after(self, steps: int) -> float:
+        return self._loader.epoch(self._state.batch_after(steps) * self._micro_batches)
 
     def _event(self, loss: float, norm: float, seconds: float) -> Step:
         finished = self._state.step + 1
@@ -135,7 +133,7 @@ class Stepper:
             step=finished,
             steps=self._steps,
             tokens=finished * self._spec.train.batch_tokens,
-            epoch=self._loader.epoch(finished * self._micro_batches),
+            epoch=self._epoch_after(finished),
             loss=loss,
             gradient_norm=norm,
             lr_multiplier=lr_multiplier(

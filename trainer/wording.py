@@ -12,6 +12,7 @@ from trainer.contract.messages import (
     Notice,
     Phase,
     Ready,
+    RolledBack,
     Saved,
     SaveFailed,
     Step,
@@ -42,6 +43,8 @@ def line(event: Event) -> str:
             )
         case SaveFailed():
             return f"no checkpoint of step {event.step} ({event.kind}): {event.message}"
+        case RolledBack():
+            return rolled_back(event)
         case Notice():
             return f"{event.severity}: {event.message}"
         case Finished():
@@ -61,6 +64,18 @@ def step(event: Step) -> str:
         f"{event.tokens_per_second:,.0f} tokens/s  MFU {100 * event.mfu:.1f} %  "
         f"epoch {event.epoch:.2f}  gradient {event.gradient_norm:.2f}  "
         f"lr x{event.lr_multiplier:.2f}"
+    )
+
+
+def rolled_back(event: RolledBack) -> str:
+    """Where training went back to, why, and what it leaves out."""
+    left_out = ", ".join(
+        f"{first}" if end == first + 1 else f"{first} to {end - 1}" for first, end in event.skipped
+    )
+    again = f" (time {event.times} at this place)" if event.times > 1 else ""
+    return (
+        f"training went back from step {event.from_step} to step {event.to_step}{again} and leaves "
+        f"out batches {left_out}: {event.why}"
     )
 
 

@@ -37,6 +37,7 @@ _TOTALS = (
     ("steps", "train_steps", "Optimizer steps done, repeated ones included."),
     ("tokens", "train_tokens", "Tokens trained on, repeated ones included."),
     ("lost_steps", "train_lost_steps", "Steps done again because they were not saved."),
+    ("rollbacks", "train_rollbacks", "Times that training went back because it diverged."),
     ("active_seconds", "active_seconds", "Seconds in which the run was computing."),
     ("checkpoints", "checkpoints", "Checkpoints committed."),
     ("checkpoint_failures", "checkpoint_failures", "Checkpoints that could not be saved."),

@@ -42,6 +42,8 @@ from trainer.checkpoint.lease import read_fence
 DIRECTORY = "checkpoints"
 #: retention never leaves fewer whole checkpoints than this
 LEAST_KEPT = 2
+#: the key of a manifest's meta that names the checkpoints which it replaces
+UNDONE = "undone"
 _WHY = "WHY.txt"
 
 
@@ -177,15 +179,26 @@ def retain(
     Raises:
         OSError: a deletion failed; what was renamed to trash is left to ``sweep``.
     """
+    finish_rollback(run_dir, disk=disk)
     whole = 0
     gone = []
-    for entry in list_checkpoints(run_dir, disk=disk):
+    entries = list_checkpoints(run_dir, disk=disk)
+    for entry in entries:
         if whole < max(keep, LEAST_KEPT):
             whole += 1 if not thorough or verify(entry.path, disk=disk).ok else 0
         elif entry.name not in protect:
             discard(entry.path, disk=disk)
             gone.append(entry.name)
+    if entries:
+        _discard_undone(run_dir, entries[0].step, disk)
     return gone
+
+
+def _discard_undone(run_dir: Path, step: int, disk: Disk) -> None:
+    """Delete what rollbacks set aside, once the run has got further than that by another way."""
+    for name in _named(run_dir, disk):
+        if name.kind == "undone" and name.step < step:
+            discard(checkpoints_dir(run_dir) / str(name), disk=disk)
 
 
 def discard(path: Path, *, disk: Disk = REAL) -> None:
@@ -213,6 +226,37 @@ def quarantine(path: Path, why: str, *, disk: Disk = REAL) -> Path:
     with contextlib.suppress(OSError):
         _leave_note(aside / _WHY, why, disk)
     return aside
+
+
+def undo(run_dir: Path, names: Collection[str], *, disk: Disk = REAL) -> list[str]:
+    """Set whole checkpoints aside that a rollback made useless; returns those that were there.
+
+    Raises:
+        OSError: one cannot be renamed.
+    """
+    gone = []
+    for name in generations(run_dir, disk=disk):
+        if str(name) in names:
+            path = checkpoints_dir(run_dir) / str(name)
+            # the trainer and the daemon may both be at it
+            with contextlib.suppress(FileNotFoundError):
+                disk.rename(path, path.with_name(str(name.as_kind("undone"))))
+            gone.append(str(name))
+    if gone:
+        disk.fsync_dir(checkpoints_dir(run_dir))
+    return gone
+
+
+def finish_rollback(run_dir: Path, *, disk: Disk = REAL) -> list[str]:
+    """Set aside what a rollback left standing because the power or its process failed.
+
+    The checkpoint that a rollback commits names what it replaces, so that the commit alone is
+    the decision. Raises OSError as ``undo`` does.
+    """
+    named: set[str] = set()
+    for entry in list_checkpoints(run_dir, disk=disk):
+        named.update(map(str, entry.manifest.meta.get(UNDONE, ())))
+    return undo(run_dir, named, disk=disk) if named else []
 
 
 def sweep(run_dir: Path, *, disk: Disk = REAL) -> list[str]:

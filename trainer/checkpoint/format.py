@@ -6,6 +6,7 @@ gen      a generation: committed, whole
 tmp      being written, or left over from a writer that died
 trash    being deleted
 damaged  set aside because something in it is wrong; never deleted by us
+undone   whole, and set aside by a rollback: the run went another way from an earlier one
 
 A generation holds ``*.safetensors`` files and ``MANIFEST``: one line
 ``homerun-checkpoint 1 <bytes of the JSON> <xxh3_128 of the JSON>``, then the JSON.
@@ -46,7 +47,7 @@ DAMAGE_ERRNOS = frozenset(
 )
 
 _MAGIC = "homerun-checkpoint 1"
-_NAME = re.compile(r"(gen|tmp|trash|damaged)-(\d{8,18})-(\d{6,18})-([0-9a-f]{8})")
+_NAME = re.compile(r"(gen|tmp|trash|damaged|undone)-(\d{8,18})-(\d{6,18})-([0-9a-f]{8})")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CHECKSUM = re.compile(r"[0-9a-f]{32}")
 

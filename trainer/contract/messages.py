@@ -151,6 +151,23 @@ class SaveFailed:
 
 
 @dataclass(frozen=True)
+class RolledBack:
+    """Training went back from ``from_step`` finished steps to ``to_step``; the next is after it."""
+
+    from_step: int
+    to_step: int
+    #: the checkpoint that it goes on from, saved anew with what is left out; empty: not saved
+    checkpoint: str
+    #: the spans [first, end) of global batches that the run leaves out, all of them
+    skipped: list[list[int]]
+    #: checkpoints that are of no use any more; they are set aside
+    undone: list[str]
+    #: how often it has gone back at this place
+    times: int
+    why: str
+
+
+@dataclass(frozen=True)
 class Notice:
     """Something a person should read later: epoch_passed, checkpoint_damaged…"""
 
@@ -197,6 +214,7 @@ Event = (
     | Evaluated
     | Saved
     | SaveFailed
+    | RolledBack
     | Notice
     | Finished
     | Stopped
@@ -220,6 +238,7 @@ _TYPES: dict[str, type] = {
         Evaluated,
         Saved,
         SaveFailed,
+        RolledBack,
         Notice,
         Finished,
         Stopped,

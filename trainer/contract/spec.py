@@ -134,6 +134,20 @@ class CheckpointSpec:
 
 
 @dataclass(frozen=True)
+class GuardSpec:
+    """When training goes back to an earlier checkpoint by itself, and when it gives up."""
+
+    #: steps in a row whose loss or gradient is not finite or far too high
+    max_bad_steps: int = field(default=3, metadata=_at_least(1, 1000))
+    #: times that training goes back at one place; 0 gives up at once
+    max_rollbacks: int = field(default=3, metadata=_at_least(0, 100))
+    #: robust standard deviations above the usual loss or gradient that make a step bad; 0: never
+    spike_sigmas: float = field(default=12.0, metadata=_at_least(0.0, 1e6))
+    #: good steps that say what is usual
+    spike_window: int = field(default=128, metadata=_at_least(8, 10_000))
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """One training job."""
 
@@ -148,6 +162,7 @@ class RunSpec:
     train: TrainSpec = TrainSpec()
     memory: MemorySpec = MemorySpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
+    guard: GuardSpec = GuardSpec()
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; ``from_dict`` reads it back."""
@@ -179,7 +194,7 @@ class RunSpec:
 
 
 #: tables and keys that do not change what a run computes
-NOT_IN_DIGEST = ("checkpoint", "memory.optimizer_state", "memory.activation_checkpointing")
+NOT_IN_DIGEST = ("checkpoint", "guard", "memory.optimizer_state", "memory.activation_checkpointing")
 _CAME_LATER = (
     ("train", "optimizer", "auto"),
     ("memory", "gradients", "auto"),

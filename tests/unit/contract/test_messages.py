@@ -23,6 +23,8 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     dict[str, Any]: st.dictionaries(st.text(max_size=5), st.integers() | st.text(), max_size=3),
     dict[str, float]: st.dictionaries(st.text(max_size=5), st.floats(allow_nan=False), max_size=3),
+    list[str]: st.lists(st.text(max_size=5), max_size=3),
+    list[list[int]]: st.lists(st.lists(st.integers(), max_size=2), max_size=3),
 }
 
 
@@ -45,8 +47,14 @@ def test_message_survives_the_line(message: Any) -> None:
 @pytest.mark.parametrize("cls", TYPES)
 def test_every_type_of_the_unions_can_be_read(cls: type) -> None:
     hints = typing.get_type_hints(cls)
-    plain = {str: "", int: 1, float: 1.0, bool: True, dict[str, Any]: {}, dict[str, float]: {}}
-    message = cls(**{item.name: plain[hints[item.name]] for item in dataclasses.fields(cls)})
+    plain: dict[Any, Any] = {str: "", int: 1, float: 1.0, bool: True}
+    kinds = [(hints[item.name], item.name) for item in dataclasses.fields(cls)]
+    message = cls(
+        **{
+            name: plain[kind] if kind in plain else typing.get_origin(kind)()
+            for kind, name in kinds
+        }
+    )
     assert type(messages.decode(messages.encode(message))) is cls
 
 

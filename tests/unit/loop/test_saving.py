@@ -17,7 +17,6 @@ from trainer.checkpoint.writer import SaveError
 from trainer.contract.job import Job
 from trainer.contract.messages import (
     Evaluated,
-    Failed,
     Finished,
     Notice,
     Ready,
@@ -277,33 +276,6 @@ def test_a_loss_that_is_not_finite_is_not_applied(
         assert (second.path / file).read_bytes() == (first.path / file).read_bytes()
         assert (third.path / file).read_bytes() != (first.path / file).read_bytes()
     assert isinstance(link.last, Finished)
-
-
-def test_losses_are_counted_across_an_interruption(
-    corpus: Path, run_dir: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = support.tiny_spec(corpus, eval_every_steps=0)
-    Poison(monkeypatch, *range(1, 100))
-    stopped = Puppeteer(lambda event: [Stop()] if is_step(event, 2) else [])
-    assert support.train(support.job_for(spec, run_dir, data_dir), stopped) == 0
-    assert stopped.last == Stopped(2, "stop")
-    link = Puppeteer()
-    assert support.train(support.job_for(spec, run_dir, data_dir), link) == 1
-    assert link.last.kind == "not_finite"
-    assert [step.step for step in link.of(Step)] == []
-
-
-def test_three_losses_in_a_row_that_are_not_finite_end_the_attempt(
-    job: Job, monkeypatch: pytest.MonkeyPatch, run_dir: Path
-) -> None:
-    Poison(monkeypatch, *range(4, 100))
-    link = Puppeteer()
-    assert support.train(job, link) == 1
-    assert isinstance(link.last, Failed)
-    assert link.last.kind == "not_finite"
-    assert [notice.kind for notice in link.of(Notice)] == ["loss_not_finite"] * 3
-    assert "up to step 4" in link.last.message
-    assert [entry.step for entry in entries(run_dir)] == []
 
 
 def entries(run_dir: Path) -> list[catalog.Entry]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.decide import Policy
-from orchestrator.domain import AttemptEnd, Effect, Reason, RunState
+from orchestrator.domain import AttemptEnd, Checkpoint, Effect, Reason, RunState
 from orchestrator.engine.base import TrainerEvent, TrainerExited
 from orchestrator.errors import NotFound
 from orchestrator.mainloop import MainLoop, is_decisive
@@ -281,3 +281,25 @@ def test_without_any_run_the_daemon_waits_without_an_engine(rig: Rig) -> None:
     assert rig.engine.calls == []
     with pytest.raises(NotFound, match="no run yet"):
         rig.commands.checkpoints(None)
+
+
+def test_a_run_that_went_back_is_told_counted_and_goes_on_from_there(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 8)
+    with rig.store.transaction() as tx:
+        for step in (4, 6):
+            name = f"gen-0000000{step}"
+            tx.checkpoints.add(Checkpoint("month", name, step, rig.clock.now(), 1, 1, "schedule"))
+    undone = ["gen-00000006", "gen-00000004"]
+    rig.engine.event(m.RolledBack(8, 4, "gen-00000004-new", [[5, 8]], undone, 1, "loss nan"))
+    rig.step(5)
+    snapshot = rig.settle()
+    assert snapshot.run is not None
+    assert snapshot.run.step == 5
+    assert snapshot.run.lost_steps == 4
+    assert rig.commands.checkpoints("month") == []
+    told = [item for item in rig.commands.journal(limit=99) if item.kind == "rolled_back"]
+    assert "from step 8 to step 4" in told[0].message
+    assert told[0].data["skipped_batches"] == [[5, 8]]
+    rig.die()
+    assert rig.commands.attempts("month")[0].last_step == 5
