@@ -77,7 +77,7 @@ class KeyValueCache:
         model, end = self._model, self._kept + len(ids)
         with self._autocast():
             seen = torch.tensor([ids], device=model.transformer.wte.weight.device)
-            x = norm(model.transformer.wte(seen).float())
+            x = model.embed(seen)
             cos, sin = (table[self._kept :] for table in model.rope(end))
             for block, layer in zip(model.transformer.blocks(), self._layers, strict=True):
                 x = x + layer.attend(block.attn, norm(x), cos, sin, self._kept)

@@ -79,12 +79,16 @@ class NanoChat(nn.Module):
 
     def hidden(self, ids: Tensor) -> Tensor:
         """What the head reads [B, T, C]."""
-        x = norm(self.transformer.wte(ids).float())
+        x = self.embed(ids)
         cos, sin = self.rope(ids.size(1))
         again = self.activation_checkpointing and torch.is_grad_enabled()
         for block in self.transformer.blocks():
             x = _twice(block, x, cos, sin) if again else block(x, cos, sin)
         return norm(x)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """The residual stream before the first block [B, T, C], in the dtype of the head."""
+        return norm(self.transformer.wte(ids).float()).to(self.lm_head.weight.dtype)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The head alone: [B, T, C] to softcapped float32 logits [B, T, V]."""

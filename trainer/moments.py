@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -81,6 +82,8 @@ class Int8Momentum:
 @functools.cache
 def functional() -> Any:
     """bitsandbytes' primitives; imported only by recipes that need them, for it takes seconds."""
+    # it complains on every CPU about a kernel for 4-bit inference, which nobody here uses
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     import bitsandbytes.functional
 
     return bitsandbytes.functional

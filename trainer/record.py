@@ -35,6 +35,8 @@ class Record:
     dataset: str = ""
     #: where prepared corpora lay at the last start
     data_dir: str = ""
+    #: the recipe that precision = "auto" meant at the first start; empty when the spec names one
+    precision: str = ""
     #: earlier environments, oldest first, each with the ``attempt`` that first ran without it
     former: tuple[dict[str, Any], ...] = ()
 
@@ -42,6 +44,14 @@ class Record:
     def threads(self) -> int:
         """CPU threads of the first start."""
         return int(self.environment["threads"])
+
+    def settled(self, spec: RunSpec) -> RunSpec:
+        """The run's ``spec`` with its pinned recipe in the place of "auto"."""
+        if not self.precision:
+            return spec
+        return dataclasses.replace(
+            spec, train=dataclasses.replace(spec.train, precision=self.precision)
+        )
 
     def in_environment(self, environment: dict[str, Any], attempt: int) -> Record:
         """The same run, from ``attempt`` on in another environment."""

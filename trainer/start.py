@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from trainer.checkpoint.lease import Lease
 from trainer.clock import Clock
 from trainer.contract.job import Job
 from trainer.contract.messages import Ready
+from trainer.contract.spec import RunSpec
 from trainer.data import Dataset, Loader
 from trainer.desk import Desk
 from trainer.examiner import Examiner
@@ -59,7 +61,7 @@ def assemble(job: Job, lease: Lease, desk: Desk, announcer: Announcer, clock: Cl
     dataset, pinned = open_pinned(job, pinned, progress)
     desk.answer()
     announcer.phase("load", "building the model")
-    state = State(job.spec, environment.device_for(job.spec.train.device))
+    state = State(pinned.settled(job.spec), environment.device_for(job.spec.train.device))
     last = _resume(job, state, announcer)
     return _parts(job, lease, desk, announcer, clock, pinned, dataset, state, last)
 
@@ -79,7 +81,7 @@ def _parts(
     facts: dict[str, Any] = {"environment": pinned.environment, "dataset": dataset.id}
     saver = Saver(job, lease, state, announcer, clock, facts=facts, last=last)
     desk.give_saves(saver)
-    peak = peak_of(state.device, spec.train.precision, clock)
+    peak = peak_of(state.device, state.recipe.name, clock)
     loader = Loader(dataset.train, spec.seed, spec.train.micro_batch, spec.model.sequence_length)
     announcer.say(
         Ready(
@@ -109,13 +111,23 @@ def _pin(job: Job, announcer: Announcer) -> Record:
     environment.settle(device, environment.threads_for(spec.train, pinned.threads if pinned else 0))
     now = environment.describe(device, spec.train.compile)
     if pinned is None:
-        pinned = record.first(spec, now)
+        pinned = _first(spec, now, environment.precision_for(spec.train, device), announcer)
         record.write(run_dir, pinned)
     elif differences := environment.compare(pinned.environment, now):
         announcer.notice("environment_changed", _changed(differences))
         pinned = pinned.in_environment(now, job.attempt)
         record.write(run_dir, pinned)
     return pinned
+
+
+def _first(spec: RunSpec, now: dict[str, Any], precision: str, announcer: Announcer) -> Record:
+    pinned = record.first(spec, now)
+    if precision == spec.train.precision:
+        return pinned
+    announcer.notice(
+        "recipe_settled", f'precision = "auto" means {precision} for this run from now on', "info"
+    )
+    return dataclasses.replace(pinned, precision=precision)
 
 
 def _changed(differences: list[str]) -> str:

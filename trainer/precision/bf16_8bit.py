@@ -6,7 +6,7 @@ card, 1 to 2 of state, which may be parked on the host.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,10 @@ from trainer.precision.rounded import Rounded
 
 @dataclass(frozen=True)
 class Bf16With8Bit:
-    """Everything that forward reads is bf16; no full-precision copy of anything is kept."""
+    """All that forward reads and computes is bf16, as in nanochat since 2026; the loss is float32.
+
+    No full-precision copy of anything is kept.
+    """
 
     name: str = "bf16-8bit"
     orthogonalize_dtype: torch.dtype = torch.bfloat16
@@ -38,4 +41,5 @@ class Bf16With8Bit:
         return Keeping(model, self, setting, trained)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
-        return torch.autocast(device.type, dtype=torch.bfloat16)
+        """None: with weights and residual stream in bf16 there is nothing to cast."""
+        return nullcontext()
