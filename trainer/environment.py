@@ -24,6 +24,7 @@ _WORDS = {
     "device_name": "the device",
     "compile": "torch.compile",
     "deterministic": "deterministic kernels",
+    "sequences_at_once": "sequences computed at once",
 }
 
 

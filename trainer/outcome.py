@@ -11,6 +11,7 @@ from trainer.contract.messages import Failed, Finished, Stopped
 from trainer.data import DataError
 from trainer.environment import NoDeviceError
 from trainer.health import DivergedError
+from trainer.portion import TooLargeError
 from trainer.record import RecordError, SpecChangedError
 from trainer.state import StateError
 
@@ -71,6 +72,9 @@ def explain(error: Exception) -> Outcome:
             return Outcome(Failed("data", str(error)), EXIT_FAILED)
         case DivergedError():
             return Outcome(Failed("diverged", str(error), retry=False), EXIT_FAILED)
+        case TooLargeError():
+            where = _no_gpu_memory() if torch.cuda.is_available() else _no_memory()
+            return Outcome(Failed("out_of_memory", f"{error}: {where}"), EXIT_FAILED)
         case torch.OutOfMemoryError():
             return Outcome(Failed("out_of_memory", _no_gpu_memory()), EXIT_FAILED)
         case MemoryError():
@@ -81,7 +85,10 @@ def explain(error: Exception) -> Outcome:
 
 
 def _no_gpu_memory() -> str:
-    advice = "close what else uses the GPU, or start a run with a smaller micro_batch"
+    advice = (
+        "close what else uses the GPU, or start a run with a leaner train.precision, "
+        "a shorter sequence_length or fewer layers"
+    )
     if not torch.cuda.is_available():
         return f"the device's memory is full; {advice}"
     free, total = torch.cuda.mem_get_info()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer import environment, record, sizing
+from trainer import environment, portion, record, sizing
 from trainer.announce import Announcer
 from trainer.checkpoint import catalog, reader
 from trainer.checkpoint.catalog import Entry, Verdict
@@ -95,7 +95,15 @@ def _parts(
             peak_source=peak.source,
         )
     )
-    stepper = Stepper(spec, state, loader, desk, announcer, clock, peak)
+    portions = portion.Portion(
+        Path(job.run_dir),
+        pinned,
+        job.attempt,
+        spec.train.micro_batch,
+        announcer,
+        on_change=lambda changed: facts.update(environment=changed),
+    )
+    stepper = Stepper(spec, state, loader, desk, announcer, clock, peak, portions)
     examiner = Examiner(spec, state, dataset, desk, announcer, clock)
     rollback = Rollback(Path(job.run_dir), spec, state, saver, announcer)
     return Parts(state, saver, stepper, examiner, rollback)
@@ -110,6 +118,8 @@ def _pin(job: Job, announcer: Announcer) -> Record:
     device = environment.device_for(spec.train.device)
     environment.settle(device, environment.threads_for(spec.train, pinned.threads if pinned else 0))
     now = environment.describe(device, spec.train.compile)
+    if pinned is not None and portion.KEY in pinned.environment:
+        now[portion.KEY] = pinned.environment[portion.KEY]
     if pinned is None:
         pinned = _first(spec, now, environment.precision_for(spec.train, device), announcer)
         record.write(run_dir, pinned)

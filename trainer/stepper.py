@@ -18,6 +18,7 @@ from trainer.data import Loader
 from trainer.desk import Desk
 from trainer.optim import lr_multiplier
 from trainer.peak import Peak
+from trainer.portion import Portion, is_out_of_memory
 from trainer.state import State
 
 
@@ -33,6 +34,7 @@ class Stepper:
         announcer: Announcer,
         clock: Clock,
         peak: Peak,
+        portion: Portion,
     ) -> None:
         self._spec = spec
         self._state = state
@@ -41,6 +43,7 @@ class Stepper:
         self._announcer = announcer
         self._watch = Stopwatch(clock)
         self._pace = Pace(state.device)
+        self._portion = portion
         self._peak_flops = peak.flops
         self._flops_per_token = sizing.flops_per_token(spec.model)
         self._steps = sizing.horizon_steps(spec)
@@ -54,6 +57,7 @@ class Stepper:
 
         Raises:
             LeaveError: a command said so.
+            TooLargeError: not even one sequence at a time fits into memory.
         """
         self._watch.start()
         away_seconds = self._desk.away_seconds
@@ -70,6 +74,28 @@ class Stepper:
         return self._epoch_after(self._state.step)
 
     def _accumulate(self) -> float:
+        """The mean loss over all micro-batches, whose gradients are summed up then.
+
+        When memory runs out, the whole step begins again in smaller portions: what a backward
+        pass that was cut short has added to the sums cannot be taken out of them.
+        """
+        while (loss := self._sum_up_if_it_fits()) is None:
+            # only here, where no traceback holds on to the tensors of the failed pass any more
+            self._state.keeping.drop_gradients()
+            if self._state.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._portion.shrink(self._spec.model.sequence_length)
+        return loss
+
+    def _sum_up_if_it_fits(self) -> float | None:
+        try:
+            return self._sum_up()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
+
+    def _sum_up(self) -> float:
         """Sum up the gradients of all micro-batches; the mean loss in nats per token.
 
         Each micro-batch is scaled before it is added, in the order of their numbers, so that the
@@ -96,10 +122,18 @@ class Stepper:
         return ids.to(self._state.device), targets.to(self._state.device)
 
     def _backward(self, ids: Tensor, targets: Tensor) -> Tensor:
-        with self._state.recipe.autocast(self._state.device):
-            loss = self._loss(ids, targets)
-        (loss / self._micro_batches).backward()  # type: ignore[no-untyped-call] # torch's own
-        return loss.detach()
+        """Add a micro-batch's gradients, portion by portion; its mean loss."""
+        total = torch.zeros((), device=self._state.device)
+        for first in range(0, len(ids), self._portion.size):
+            own = slice(first, first + self._portion.size)
+            share = len(ids[own]) / len(ids)
+            with self._state.recipe.autocast(self._state.device):
+                loss = self._loss(ids[own], targets[own])
+            # the share of a whole micro-batch is 1.0 and changes no bit
+            scaled = loss * share / self._micro_batches
+            scaled.backward()  # type: ignore[no-untyped-call] # torch's own
+            total += loss.detach() * share
+        return total
 
     def _apply(self, loss: float) -> float:
         if not math.isfinite(loss):

@@ -273,4 +273,4 @@ def test_memory_that_is_full_is_explained(
     link = Puppeteer()
     assert support.train(job, link) == 1
     assert link.last.kind == "out_of_memory"
-    assert "micro_batch" in link.last.message
+    assert "leaner train.precision" in link.last.message
