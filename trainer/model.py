@@ -38,6 +38,7 @@ class NanoChat(nn.Module):
     def __init__(self, model: ModelSpec) -> None:
         super().__init__()
         shape = shape_of(model)
+        self.spec = model
         self.shape = shape
         self.transformer = Transformer(shape)
         self.lm_head = Linear(shape.width, shape.vocab_size)

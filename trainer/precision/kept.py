@@ -6,9 +6,9 @@ gives it back to be stored; the recipe rounds, splits or packs as it likes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,13 @@ class Whole:
         pass
 
 
+class Unpackable(Protocol):
+    """A layer in the place of a linear one that holds its weight in another form."""
+
+    def unpacked(self, dtype: torch.dtype) -> Tensor:
+        """The weight [rows, columns] that forward computes with."""
+
+
 class Keeping:
     """A model whose tensors a recipe keeps; recipes with more to do subclass it.
 
@@ -129,6 +136,20 @@ class Keeping:
     def after_step(self, moment: Moment) -> Collection[str]:
         """All updates of a step are stored; returns whose optimizer state is to start from zero."""
         return ()
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Each weight as the forward pass computes with it, in float32 under NanoChat's own name.
+
+        One at a time: a packed one is unpacked for it.
+        """
+        with torch.device("meta"):
+            names = [name for name, _ in NanoChat(self.model.spec).named_parameters()]
+        for name in names:
+            layer = self.model.get_submodule(name.removesuffix(".weight"))
+            if isinstance(layer, nn.Linear | nn.Embedding):
+                yield name, layer.weight.detach().float()
+            else:
+                yield name, cast(Unpackable, layer).unpacked(torch.float32)
 
     def drop_gradients(self) -> None:
         """Forget what backward has added up."""
