@@ -7,6 +7,7 @@ settings   "auto" settled; a run's Setting
 fp32       the reference
 bf16       classic nanochat's own
 bf16_8bit  bf16 weights, stochastic rounding, 8-bit state; rounding, rounded: how
+qlora_4bit NF4 base and adapters; adapted, lowrank, merges: how
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from trainer.precision.bf16 import Bf16
 from trainer.precision.bf16_8bit import Bf16With8Bit
 from trainer.precision.fp32 import Fp32
 from trainer.precision.kept import Keeping, Kept, Moment
+from trainer.precision.qlora_4bit import QLora4Bit
 from trainer.precision.settings import settle
 
-RECIPES: dict[str, Recipe] = {entry.name: entry for entry in (Fp32(), Bf16(), Bf16With8Bit())}
+RECIPES: dict[str, Recipe] = {
+    entry.name: entry for entry in (Fp32(), Bf16(), Bf16With8Bit(), QLora4Bit())
+}
 
 
 def recipe(name: str) -> Recipe:
@@ -78,6 +82,7 @@ __all__ = [
     "Keeping",
     "Kept",
     "Moment",
+    "QLora4Bit",
     "Recipe",
     "Setting",
     "build",

@@ -30,6 +30,10 @@ class Setting:
     activation_checkpointing: bool
     #: when an 8-bit residual sharpens bf16 weights: "warmdown", "always" or "off"
     residual: str
+    #: of low-rank adapters; 0: the recipe's own
+    adapter_rank: int
+    #: between the first merge of adapters and the second
+    merge_interval_steps: int
 
 
 class Recipe(Protocol):

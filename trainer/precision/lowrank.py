@@ -18,7 +18,7 @@ from torch import Tensor
 
 #: columns of a sketch beyond the rank, as a part of the rank: the singular vectors that a sketch
 #: mixes up are those next to its own edge (Halko, Martinsson and Tropp, arXiv 0909.4061)
-OVERSAMPLING = 0.5
+OVERSAMPLING = 1 / 8
 #: rounds of quantising what the adapter does not hold and refitting it; LoQT takes five
 COMPENSATION_ROUNDS = 5
 
@@ -44,13 +44,14 @@ def random_projection(short: int, rank: int, seed: int) -> Tensor:
     return orthonormal(torch.randn(short, rank, generator=generator))
 
 
-def probes(long: int, columns: int, seed: int) -> Tensor:
-    """Gaussian columns [L, columns] float32 that a gradient is multiplied with for its sketch.
+def probes(long: int, columns: int, seed: int, device: torch.device) -> Tensor:
+    """Gaussian columns [L, columns] bf16 that a gradient is multiplied with for its sketch.
 
-    The same on every device: the numbers come from a generator on the CPU.
+    Drawn anew for every micro-batch rather than kept, and so on ``device``: at d32 a CPU would
+    take a minute for those of one micro-batch.
     """
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(long, columns, generator=generator)
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.randn(long, columns, generator=generator, device=device, dtype=torch.bfloat16)
 
 
 def projection(sketch: Tensor, rank: int) -> Tensor:

@@ -7,6 +7,11 @@ import torch
 from trainer.contract.spec import RunSpec
 from trainer.precision.base import Recipe, Setting
 from trainer.precision.gradients import MOST_BF16_MICRO_BATCHES
+from trainer.precision.merges import first_interval_steps
+from trainer.sizing import horizon_steps
+
+#: recipes whose little state stays on the card: they are for machines without memory to spare
+_STAY_ON_DEVICE = ("qlora-4bit",)
 
 
 def settle(spec: RunSpec, recipe: Recipe, device: torch.device) -> Setting:
@@ -24,10 +29,15 @@ def settle(spec: RunSpec, recipe: Recipe, device: torch.device) -> Setting:
         seed=spec.seed,
         device=device,
         optimizer=_optimizer(spec.train.optimizer, recipe),
-        parked=_chosen(memory.optimizer_state, "host", saves_memory),
+        parked=_chosen(
+            memory.optimizer_state, "host", saves_memory and recipe.name not in _STAY_ON_DEVICE
+        ),
         host_gradients=_host_gradients(spec, recipe),
         activation_checkpointing=_chosen(memory.activation_checkpointing, "on", saves_memory),
         residual=memory.residual,
+        adapter_rank=spec.train.adapter_rank,
+        merge_interval_steps=spec.train.merge_interval_steps
+        or first_interval_steps(horizon_steps(spec)),
     )
 
 

@@ -17,6 +17,11 @@ def gradient(short: int = 48, long: int = 96, *, decay: float = 0.8, seed: int =
     return left * decay ** torch.arange(short) @ right.mT
 
 
+def probes(columns: int) -> Tensor:
+    """What a gradient 96 columns wide is sketched with."""
+    return lowrank.probes(96, columns, 3, torch.device("cpu")).float()
+
+
 def rounded(matrix: Tensor) -> Tensor:
     """A coarse packing: 17 levels a row."""
     scale = matrix.abs().amax(dim=-1, keepdim=True).clamp_min(1e-12) / 8
@@ -48,17 +53,16 @@ def test_a_sketch_stands_for_the_gradient_that_nobody_kept() -> None:
     found = gradient()
     columns = lowrank.sketch_columns(12, 48)
     assert 12 < columns < 48
-    sketch = found @ lowrank.probes(96, columns, seed=3)
+    sketch = found @ probes(columns)
     best = held(lowrank.projection(found, 12), found)
     assert held(lowrank.projection(sketch, 12), found) > best - 0.01
 
 
 def test_micro_batches_add_up_to_the_sketch_of_their_sum() -> None:
     parts = [gradient(seed=seed) for seed in range(4)]
-    probes = lowrank.probes(96, 20, seed=3)
-    together = sum(part @ probes for part in parts)
+    together = sum(part @ probes(20) for part in parts)
     assert isinstance(together, Tensor)
-    torch.testing.assert_close(together, sum(parts) @ probes, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(together, sum(parts) @ probes(20), rtol=1e-4, atol=1e-4)
 
 
 def test_the_same_gradient_gives_the_same_bytes() -> None:
