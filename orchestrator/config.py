@@ -179,6 +179,33 @@ class StoreConfig(Section):
         return self
 
 
+class UpsConfig(Section):
+    """The UPS, by Network UPS Tools (NUT)."""
+
+    name: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="The UPS as NUT knows it (upsc -l). Empty: there is none.",
+    )
+    host: str = Field(default="127.0.0.1", min_length=1, description="Where upsd listens.")
+    port: int = Field(default=3493, strict=True, ge=1, le=65535, description="Its port.")
+    poll: Duration = Field(default=2.0, gt=0.0, description="How often it is asked.")
+    debounce: Duration = Field(
+        default=8.0,
+        description="Computing stops at once; the checkpoint follows when the mains stay away "
+        "for so long.",
+    )
+    reserve: Duration = Field(
+        default=120.0, description="The checkpoint is taken before the battery lasts only so long."
+    )
+    recharge_ratio: float = Field(
+        default=0.4, ge=0.0, le=1.0, description="Go on when the battery is so full again."
+    )
+    recharge: Duration = Field(
+        default=1800.0, description="The longest wait for that, once the mains are back."
+    )
+
+
 class Config(Section):
     """The whole file."""
 
@@ -189,6 +216,7 @@ class Config(Section):
     power: PowerConfig = PowerConfig()
     store: StoreConfig = StoreConfig()
     tariff: TariffConfig = TariffConfig()
+    ups: UpsConfig = UpsConfig()
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,17 @@ from orchestrator.engine.client import EngineClient
 from orchestrator.engine.process import runtime_dir
 from orchestrator.errors import Misconfigured, Refused
 from orchestrator.home.boot import boot_id
-from orchestrator.home.clock import SystemClock
+from orchestrator.home.clock import Clock, SystemClock
 from orchestrator.home.meter import best_meter
+from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
 from orchestrator.mainloop import MainLoop
+from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
+from orchestrator.senses import Sense
 from orchestrator.store import Store
 from orchestrator.supervisor import Supervisor
+from orchestrator.ups_sense import UpsSense
 from orchestrator.version import VERSION
 from orchestrator.web.server import WebServer
 from trainer.checkpoint import catalog
@@ -117,10 +121,33 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
         paths=paths,
         daemon=view,
         boot_id=boot_id(),
+        senses=_senses(config, clock, stack),
     )
     commands = Commands(store, supervisor, config)
     notifier = Notifier(os.environ)
     return Daemon(config, paths, store, supervisor, commands, web, Calendar(), notifier)
+
+
+def _senses(config: Config, clock: Clock, stack: contextlib.ExitStack) -> list[Sense]:
+    senses: list[Sense] = []
+    if config.ups.name:
+        ups = UpsSense(
+            NutUps(config.ups.name, config.ups.host, config.ups.port), clock, outage_policy(config)
+        )
+        ups.start(config.ups.poll)
+        stack.callback(ups.close)
+        senses.append(ups)
+    return senses
+
+
+def outage_policy(config: Config) -> OutagePolicy:
+    """What a power failure asks for, in the configuration's numbers."""
+    return OutagePolicy(
+        debounce_seconds=config.ups.debounce,
+        recharge_ratio=config.ups.recharge_ratio,
+        recharge_seconds=config.ups.recharge,
+        reserve_seconds=config.ups.reserve,
+    )
 
 
 def policy_of(config: Config) -> Policy:

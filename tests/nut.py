@@ -39,6 +39,7 @@ class NutServer:
         # sockets of the driver: a short path
         self._dir = Path(tempfile.mkdtemp(prefix="hr-nut-"))
         self.port = _free_port()
+        self._changed = 0
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -66,6 +67,10 @@ class NutServer:
         beside = self._dir / "home.dev.new"
         beside.write_text("".join(f"{name}: {text}\n" for name, text in values.items()))
         beside.chmod(0o640)
+        # the driver looks at the time of the last change, in whole seconds
+        changed = int(beside.stat().st_mtime)
+        self._changed = max(changed, self._changed + 1)
+        os.utime(beside, (self._changed, self._changed))
         beside.rename(self._dir / "home.dev")
 
     def kill(self, name: str) -> None:

@@ -85,6 +85,7 @@ def run_all(session: Session) -> Iterator[Check]:
     if loaded is not None:
         yield from state(loaded.config, up=up)
         yield from token_file(loaded.config)
+        yield ups(loaded.config)
     yield gpu()
     yield clock_synchronised()
     yield from lingering(session)
@@ -155,6 +156,22 @@ def daemon(session: Session) -> tuple[bool, Check]:
     about = snapshot["daemon"]
     text = f"{about['version']} at {about['address']}, engine {about['engine']}"
     return True, Check("daemon", State.OK, text)
+
+
+def ups(config: Config) -> Check:
+    """The UPS answers, if there is one."""
+    from orchestrator.home.nut import NutUps
+    from orchestrator.home.ups import UpsError
+
+    if not config.ups.name:
+        return Check("ups", State.OK, "none configured; a power cut costs up to one save interval")
+    try:
+        found = NutUps(config.ups.name, config.ups.host, config.ups.port).read()
+    except UpsError as error:
+        fix = f"upsc {config.ups.name}@{config.ups.host}:{config.ups.port} must answer; see [ups]"
+        return Check("ups", State.FAILED, str(error), fix)
+    charge = "" if found.charge_ratio is None else f", charge {found.charge_ratio:.0%}"
+    return Check("ups", State.OK, f"on {'battery' if found.on_battery else 'mains'}{charge}")
 
 
 def state(config: Config, *, up: bool) -> Iterator[Check]:

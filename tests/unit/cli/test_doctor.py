@@ -13,7 +13,7 @@ import pytest
 from orchestrator.cli import checks, render
 from orchestrator.cli.checks import State
 from orchestrator.cli.session import Session
-from orchestrator.config import Config, WebConfig
+from orchestrator.config import Config, UpsConfig, WebConfig
 from tests.unit.cli.api_double import ApiDouble
 from tests.unit.cli.conftest import Run
 
@@ -169,3 +169,11 @@ def test_the_checks_of_the_machine_change_nothing_and_always_answer() -> None:
     assert checks.gpu().name == "gpu"
     assert checks.clock_synchronised().state in (State.OK, State.WARNING)
     assert shutil.disk_usage("/").total == before
+
+
+def test_a_ups_that_does_not_answer_fails_with_what_to_try() -> None:
+    assert checks.ups(Config()).state is State.OK
+    check = checks.ups(Config(ups=UpsConfig(name="home", port=1)))
+    assert check.state is State.FAILED
+    assert "does not answer" in check.message
+    assert "upsc home@127.0.0.1:1" in check.fix
