@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "serve": "serve:serve",
         "config": "config:config",
         "doctor": "doctor:doctor",
+        "service": "service:service",
         "healthcheck": "health:healthcheck",
         "version": "version:version",
     },
