@@ -28,7 +28,7 @@ from trainer.precision.merges import Merges
 from trainer.precision.resting import Resting
 from trainer.precision.rounded import Rounded
 
-_NEVER = -1
+_BEFORE_ALL_STEPS = -1
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Progress:
     def __init__(self, merges: Merges, seed: int) -> None:
         self._merges = merges
         self._seed = seed
-        #: the step to come, merges made, the newest one's step
-        self.tensor = torch.tensor([0, 0, _NEVER], dtype=torch.int64, device="cpu")
+        #: the step to come, merges made
+        self.tensor = torch.zeros(2, dtype=torch.int64, device="cpu")
 
     def due(self, step: int) -> bool:
         """Whether a merge should follow ``step``; one that could not be made is made up for."""
@@ -79,10 +79,6 @@ class Progress:
         step = int(self.tensor[0])
         return stream_seed(self._seed, step, name) if self.due(step) else None
 
-    def age(self, step: int) -> int:
-        """Updates before ``step`` since the newest merge, or since the beginning."""
-        return step - 1 - int(self.tensor[2])
-
     def next(self, step: int) -> None:
         """``step`` is over."""
         self.tensor[0] = step + 1
@@ -90,25 +86,18 @@ class Progress:
     def merged(self, step: int) -> None:
         """The merges that were due with ``step`` are made."""
         self.tensor[1] = self._merges.until(step + 1)
-        self.tensor[2] = step
 
 
 class Adapter(Rounded):
     """The trained part of an AdaptedLinear, bf16 as embedding and head are."""
 
-    def __init__(
-        self, name: str, layer: AdaptedLinear, setting: Setting, progress: Progress
-    ) -> None:
+    def __init__(self, name: str, layer: AdaptedLinear, setting: Setting) -> None:
         super().__init__(name, layer.adapter, setting)
         self._layer = layer
-        self._progress = progress
-        self._first_seed = stream_seed(setting.seed, _NEVER, name)
+        self._first_seed = stream_seed(setting.seed, _BEFORE_ALL_STEPS, name)
         # P spreads an adapter's change over S rows: so much more of it changes a weight's numbers
         # as much as AdamW on the weight itself would
         self.lr_factor = (layer.short / layer.adapter.size(0)) ** 0.5
-
-    def age(self, step: int) -> int:
-        return self._progress.age(step)
 
     def fill(self, values: Tensor) -> None:
         layer = self._layer
@@ -162,18 +151,24 @@ class AdaptedKeeping(Keeping):
             layer = layers[place_of]
             weight = f"{place_of}.weight"
             layer.sketch_seed = functools.partial(self._progress.sketch_seed, weight)
-            self._adapters.append(Adapter(weight, layer, setting, self._progress))
+            self._adapters.append(Adapter(weight, layer, setting))
             trained.append(self._adapters[-1])
         super().__init__(model, recipe, setting, trained)
 
     def after_step(self, moment: Moment) -> Collection[str]:
-        due = self._progress.due(moment.step) and self._sketched()
-        if due:
+        """Merge if it is time.
+
+        The adapters' moments go on as they are, though they belong to other directions now:
+        singular vectors come in order of size, so the scales stay about right. From zero, a run
+        of 160 steps and eight merges ended 0.02 nats a token worse; turned into the new
+        directions, which needs the moments in full precision, 0.02 worse to 0.03 better.
+        """
+        if self._progress.due(moment.step) and self._sketched():
             for adapter in self._adapters:
                 adapter.merge(moment)
             self._progress.merged(moment.step)
         self._progress.next(moment.step)
-        return [adapter.name for adapter in self._adapters] if due else []
+        return ()
 
     def drop_gradients(self) -> None:
         super().drop_gradients()

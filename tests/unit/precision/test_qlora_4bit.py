@@ -95,7 +95,7 @@ def test_interrupted_after_any_step_it_ends_with_the_same_bytes_across_all_merge
     found, wanted = snapshot(halted), snapshot(straight)
     assert found.keys() == wanted.keys()
     assert [name for name in wanted if not same_bytes(found[name], wanted[name])] == []
-    assert wanted["optimizer/merges.progress"].tolist() == [STEPS, len(MERGES), MERGES[-1]]
+    assert wanted["optimizer/merges.progress"].tolist() == [STEPS, len(MERGES)]
 
 
 def test_merges_happen_exactly_when_the_schedule_says() -> None:
@@ -130,16 +130,13 @@ def test_a_merge_moves_the_weights_less_than_packing_them_would() -> None:
         assert 0 < moved.norm() < 0.95 * plain.norm(), name
 
 
-def test_moments_start_from_zero_with_every_new_projection() -> None:
+def test_moments_go_on_across_a_merge() -> None:
     state = State(adapter_spec(), CPU)
     train(state, MERGES[0] + 1)
     tensors = state.optimizer.state_tensors()
     for name, _ in adapted(state.keeping):
-        assert not tensors[f"adamw8.exp_avg_scale.{name}"].any()
-    assert tensors["adamw8.exp_avg_scale.lm_head.weight"].any()
-    ages = {kept.name: kept.age(state.step) for kept in state.keeping.trained}
-    assert ages["lm_head.weight"] == state.step
-    assert ages["transformer.h.0.attn.c_q.weight"] == 0
+        assert tensors[f"adamw8.exp_avg_scale.{name}"].all(), name
+    assert {kept.age(state.step) for kept in state.keeping.trained} == {state.step}
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (256, 64), (64, 256)], ids=str)
@@ -225,7 +222,7 @@ def test_a_merge_that_fell_on_a_step_left_out_is_made_up_for() -> None:
     state.finished_step(1.0, norm)
     train(state, MERGES[1] + 2)
     progress = state.optimizer.state_tensors()["merges.progress"]
-    assert progress.tolist() == [MERGES[1] + 2, 2, MERGES[1] + 1]
+    assert progress.tolist() == [MERGES[1] + 2, 2]
 
 
 def test_it_learns_a_batch_by_heart_through_merges() -> None:
