@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 TORCH_INDEX ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test check format bench-overhead bench-start bench-peer test-long clean
+.PHONY: run test check format bench-overhead bench-start bench-peer bench-recipes test-long clean
 
 run: $(VENV)/.run
 	@$(BIN)/homerun demo
@@ -41,6 +41,10 @@ bench-start: $(VENV)/.dev
 # DIR: a checkout of karpathy/nanochat at 3a5e0bc
 bench-peer: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.peer $(DIR) $(ARGS)
+
+# takes about half an hour on two cores; the same command goes on where it was interrupted
+bench-recipes: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.recipes $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
