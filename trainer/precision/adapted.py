@@ -55,7 +55,7 @@ class AdaptedLinear(nn.Module):
         return product
 
     @torch.no_grad()
-    def weight(self, dtype: torch.dtype = DTYPE) -> Tensor:
+    def unpacked(self, dtype: torch.dtype = DTYPE) -> Tensor:
         """Q + P B [rows, columns], a new tensor."""
         base = self.base(dtype)
         left, right = self.projection.to(dtype), self.adapter.to(dtype)
@@ -88,7 +88,7 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, adapter: Tensor, layer: AdaptedLinear) -> Tensor:
         ctx.save_for_backward(x)
         ctx.layer = layer
-        return x @ layer.weight().mT
+        return x @ layer.unpacked().mT
 
     @staticmethod
     @once_differentiable
@@ -105,4 +105,4 @@ class _Product(torch.autograd.Function):
             columns = sketch_columns(layer.adapter.size(0), layer.short)
             layer.sketch.add(short.mT @ (long @ probes(long.size(1), columns, seed, x.device)))
         adapter_gradient = (short @ layer.projection).mT @ long
-        return gradient @ layer.weight(), adapter_gradient, None
+        return gradient @ layer.unpacked(), adapter_gradient, None

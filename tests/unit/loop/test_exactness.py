@@ -14,6 +14,7 @@ from tests.unit.loop import support
 from tests.unit.loop.support import Puppeteer
 from trainer.contract.messages import Finished, Ready, Step, Stopped
 from trainer.contract.spec import RunSpec
+from trainer.precision import RECIPES
 
 ROOT = Path(__file__).parents[3]
 
@@ -48,7 +49,7 @@ def test_stopped_at_every_boundary_it_ends_with_the_same_bytes(
         assert support.fingerprint(run_dir) == straight
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", RECIPES)
 def test_interrupted_again_and_again_it_ends_with_the_same_bytes(
     corpus: Path, tmp_path: Path, data_dir: Path, precision: str
 ) -> None:
@@ -96,11 +97,17 @@ def test_the_scale_of_the_gradients_does_not_depend_on_the_micro_batches(
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    "precision",
+    [pytest.param(name, marks=() if name == "fp32" else pytest.mark.long) for name in RECIPES],
+)
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(
-    corpus: Path, data_dir: Path, tmp_path: Path
+    corpus: Path, data_dir: Path, tmp_path: Path, precision: str
 ) -> None:
     """Children of one process that has PyTorch loaded are killed; the last one may live."""
-    spec = support.tiny_spec(corpus, steps=12, every_steps=1, eval_every_steps=5)
+    spec = support.tiny_spec(
+        corpus, precision=precision, steps=12, every_steps=1, eval_every_steps=5
+    )
     straight = Puppeteer()
     support.train(support.job_for(spec, tmp_path / "straight", data_dir), straight)
     dice = random.Random(5)

@@ -15,7 +15,7 @@ from trainer.precision import RECIPES
 from trainer.state import State
 
 CPU = torch.device("cpu")
-MODEL = ModelSpec(depth=2, vocab_size=512, sequence_length=32)
+MODEL = ModelSpec(depth=2, vocab_size=512, sequence_length=16)
 NAMES = tuple(RECIPES)
 #: every recipe with everything that may train the matrices of its blocks
 VARIANTS = tuple((name, rule) for name, each in RECIPES.items() for rule in each.optimizers)

@@ -117,7 +117,7 @@ def test_a_merge_moves_the_weights_less_than_packing_them_would() -> None:
     parts = dict(adapted(state.keeping))
 
     def remember(*_: object) -> list[str]:
-        weights.update({name: layer.weight(torch.float32) for name, layer in parts.items()})
+        weights.update({name: layer.unpacked(torch.float32) for name, layer in parts.items()})
         return after_step(*_)
 
     after_step = state.keeping.after_step
@@ -126,7 +126,7 @@ def test_a_merge_moves_the_weights_less_than_packing_them_would() -> None:
     for name, layer in parts.items():
         before = weights[name]
         plain = layer.packed(lowrank.lying(before)) - lowrank.lying(before)
-        moved = layer.weight(torch.float32) - before
+        moved = layer.unpacked(torch.float32) - before
         assert 0 < moved.norm() < 0.95 * plain.norm(), name
 
 
@@ -142,7 +142,7 @@ def test_moments_go_on_across_a_merge() -> None:
 @pytest.mark.parametrize("shape", [(64, 64), (256, 64), (64, 256)], ids=str)
 def test_gradients_of_a_matrix_are_those_of_float64(shape: tuple[int, int]) -> None:
     layer = adapter_for(shape)
-    weight = layer.weight(torch.float32).double().requires_grad_()
+    weight = layer.unpacked(torch.float32).double().requires_grad_()
     generator = torch.Generator().manual_seed(4)
     x = torch.randn(2, 16, shape[1], generator=generator).bfloat16()
     upstream = torch.randn(2, 16, shape[0], generator=generator).bfloat16()
@@ -160,7 +160,7 @@ def test_gradients_of_a_matrix_are_those_of_float64(shape: tuple[int, int]) -> N
 
 def test_gradients_of_the_model_are_nearly_those_of_float32() -> None:
     keeping = keep(lively(), adapter_spec())
-    weights = {name: layer.weight(torch.float32) for name, layer in adapted(keeping)}
+    weights = {name: layer.unpacked(torch.float32) for name, layer in adapted(keeping)}
     exact = lively()
     with torch.no_grad():
         for name, parameter in exact.named_parameters():
