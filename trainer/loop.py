@@ -84,6 +84,8 @@ class _Training:
 
     def run(self) -> Outcome:
         """Raises LeaveError when a command ends the attempt earlier, DivergedError if lost."""
+        if self._state.step == 0 and self._state.keeping.warning:
+            self._announcer.notice("recipe_warning", self._state.keeping.warning)
         while self._state.step < self._steps:
             self._evaluate_if_due()
             self._desk.answer()

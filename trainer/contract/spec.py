@@ -21,6 +21,7 @@ OPTIMIZERS = ("auto", "muon", "adamw8")
 DEVICES = ("auto", "cpu", "cuda")
 PLACES = ("auto", "device", "host")
 SWITCH = ("auto", "on", "off")
+MLP_CODECS = ("seq2", "ternary")
 RESIDUALS = ("warmdown", "always", "off")
 #: whole numbers must fit the store's 64 bits; floats this large mean nothing here
 _LARGEST = (1 << 63) - 1
@@ -80,6 +81,9 @@ class TrainSpec:
     #: steps between qlora-4bit's first merge and its second, each later interval is a fifth
     #: longer; 0 means 100, or a 20th of a horizon below 2,000 steps
     merge_interval_steps: int = field(default=0, metadata=_at_least(0))
+    #: what recipe w2.6 packs the MLP's matrices to, one of MLP_CODECS: "seq2" (two bits) or
+    #: "ternary" (1.73 bits: 0.2 GB less of the card at d32, and a worse model)
+    mlp_codec: str = "seq2"
     #: multiplies every learning rate of the classic recipe
     lr_scale: float = field(default=1.0, metadata=_at_least(1e-6, 1e3))
     #: the last part of the horizon over which the learning rate falls to zero
@@ -205,6 +209,7 @@ _CAME_LATER = (
     ("train", "optimizer", "auto"),
     ("train", "adapter_rank", 0),
     ("train", "merge_interval_steps", 0),
+    ("train", "mlp_codec", "seq2"),
     ("memory", "gradients", "auto"),
     ("memory", "residual", "warmdown"),
 )
@@ -308,6 +313,7 @@ def _contradictions(spec: RunSpec) -> list[tuple[tuple[str, ...], str]]:
     for key, value, choices in (
         (("train", "precision"), spec.train.precision, PRECISIONS),
         (("train", "optimizer"), spec.train.optimizer, OPTIMIZERS),
+        (("train", "mlp_codec"), spec.train.mlp_codec, MLP_CODECS),
         (("train", "device"), spec.train.device, DEVICES),
         (("memory", "optimizer_state"), spec.memory.optimizer_state, PLACES),
         (("memory", "gradients"), spec.memory.gradients, PLACES),
@@ -321,6 +327,8 @@ def _contradictions(spec: RunSpec) -> list[tuple[tuple[str, ...], str]]:
         if value not in choices:
             hint = toml.nearest(value, choices) or f"choose one of {', '.join(choices)}"
             found.append((key, f"no such choice {value!r}; {hint}"))
+    if spec.train.mlp_codec != "seq2" and spec.train.precision != "w2.6":
+        found.append((("train", "mlp_codec"), 'is for precision = "w2.6" alone; leave it out'))
     micro_tokens = spec.train.micro_batch * spec.model.sequence_length
     if spec.train.batch_tokens % micro_tokens:
         found.append(

@@ -8,6 +8,8 @@ fp32       the reference
 bf16       classic nanochat's own
 bf16_8bit  bf16 weights, stochastic rounding, 8-bit state; rounding, rounded: how
 qlora_4bit NF4 base and adapters; adapted, lowrank, merges: how
+int8       the same with int8 matmuls; int8_matmul, int8_triton: how
+nf4 w3 w26 packed weights, masters on the host; codecs, packed_linear, quantized: how
 """
 
 from __future__ import annotations
@@ -20,12 +22,26 @@ from trainer.precision.base import Recipe, Setting
 from trainer.precision.bf16 import Bf16
 from trainer.precision.bf16_8bit import Bf16With8Bit
 from trainer.precision.fp32 import Fp32
+from trainer.precision.int8 import Int8
 from trainer.precision.kept import Keeping, Kept, Moment
 from trainer.precision.qlora_4bit import QLora4Bit
+from trainer.precision.nf4 import Nf4Recipe
 from trainer.precision.settings import settle
+from trainer.precision.w3 import W3
+from trainer.precision.w26 import W26
 
 RECIPES: dict[str, Recipe] = {
-    entry.name: entry for entry in (Fp32(), Bf16(), Bf16With8Bit(), QLora4Bit())
+    entry.name: entry
+    for entry in (
+        Fp32(),
+        Bf16(),
+        Bf16With8Bit(),
+        Int8(),
+        Nf4Recipe(),
+        QLora4Bit(),
+        W3(),
+        W26(),
+    )
 }
 
 

@@ -34,6 +34,8 @@ class Setting:
     adapter_rank: int
     #: between the first merge of adapters and the second
     merge_interval_steps: int
+    #: what recipe w2.6 packs the MLP's matrices to: "seq2" or "ternary"
+    mlp_codec: str = "seq2"
 
 
 class Recipe(Protocol):

@@ -118,6 +118,9 @@ class Keeping:
     What the forward pass reads is the model's ``state_dict``, on the compute device.
     """
 
+    #: what whoever starts a run with this recipe should know; mostly nothing
+    warning = ""
+
     def __init__(
         self, model: NanoChat, recipe: Recipe, setting: Setting, trained: Sequence[Kept]
     ) -> None:

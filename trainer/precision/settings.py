@@ -38,6 +38,7 @@ def settle(spec: RunSpec, recipe: Recipe, device: torch.device) -> Setting:
         adapter_rank=spec.train.adapter_rank,
         merge_interval_steps=spec.train.merge_interval_steps
         or first_interval_steps(horizon_steps(spec)),
+        mlp_codec=spec.train.mlp_codec,
     )
 
 
