@@ -14,6 +14,8 @@ from trainer.contract.spec import RunSpec
 #: bitsandbytes' blocks: 256 numbers share the float32 scale of an 8-bit state, 64 that of NF4
 _INT8 = 1 + 4 / 256
 _NF4 = 4 / 8 + 4 / 64
+#: the maxima in eight bits themselves, with a float32 scale for 256 of them
+_NF4_DOUBLE = 4 / 8 + 1 / 64 + 4 / (64 * 256)
 #: eight numbers in three bytes, and a 16-bit scale for 64 of them
 _THREE_BITS = 3 / 8 + 2 / 64
 _TWO_BITS = 2 / 8 + 2 / 64
@@ -133,8 +135,8 @@ STORAGES: tuple[Storage, ...] = (
         rank_of_width=1 / 4,
     ),
     _packed("w3", "w3", _THREE_BITS, _THREE_BITS, _MUON8),
-    _packed("w2.6", "w2.6", _NF4, _TWO_BITS, _MUON8, experimental=True),
-    _packed("w2.6 ternary", "w2.6", _NF4, _TERNARY, _MUON8, experimental=True),
+    _packed("w2.6", "w2.6", _NF4_DOUBLE, _TWO_BITS, _MUON8, experimental=True),
+    _packed("w2.6 ternary", "w2.6", _NF4_DOUBLE, _TERNARY, _MUON8, experimental=True),
 )
 
 
@@ -160,6 +162,8 @@ def storage_of(spec: RunSpec) -> Storage:
     """
     precision = "int8" if spec.train.precision == "auto" else spec.train.precision
     known = [each for each in STORAGES if each.precision == precision] or [STORAGES[0]]
+    if spec.train.mlp_codec == "ternary":
+        known = [each for each in known if each.name.endswith("ternary")]
     wanted = known[0].muon if spec.train.optimizer == "auto" else spec.train.optimizer == "muon"
     base = next((each for each in known if each.muon == wanted), known[0])
     if spec.memory.residual == "off":

@@ -22,6 +22,7 @@ def spec(train: dict[str, Any] | None = None, memory: dict[str, Any] | None = No
         ({"precision": "nf4"}, "nf4"),
         ({"precision": "nf4", "optimizer": "adamw8"}, "nf4 adamw8"),
         ({"precision": "w2.6"}, "w2.6"),
+        ({"precision": "w2.6", "mlp_codec": "ternary"}, "w2.6 ternary"),
         ({"precision": "qlora-4bit"}, "qlora-4bit"),
     ],
 )
