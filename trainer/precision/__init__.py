@@ -24,8 +24,8 @@ from trainer.precision.bf16_8bit import Bf16With8Bit
 from trainer.precision.fp32 import Fp32
 from trainer.precision.int8 import Int8
 from trainer.precision.kept import Keeping, Kept, Moment
-from trainer.precision.qlora_4bit import QLora4Bit
 from trainer.precision.nf4 import Nf4Recipe
+from trainer.precision.qlora_4bit import QLora4Bit
 from trainer.precision.settings import settle
 from trainer.precision.w3 import W3
 from trainer.precision.w26 import W26

@@ -50,25 +50,6 @@ def test_loss_and_gradients_stay_close_to_bf16_and_are_not_the_same() -> None:
         assert torch.cosine_similarity(*pair, dim=0).item() > 0.98, left.name
 
 
-def test_a_restored_training_goes_on_with_the_same_bytes() -> None:
-    spec = run_spec(DEPTH_2, precision="int8")
-
-    def train(state: State, steps: range) -> None:
-        for step in steps:
-            loss = state.model.loss(tokens(DEPTH_2, seed=step), tokens(DEPTH_2, seed=step + 99))
-            torch.autograd.backward(loss)
-            state.optimizer.step(step, 8)
-
-    straight, first, second = (State(spec, CPU) for _ in range(3))
-    train(straight, range(6))
-    train(first, range(3))
-    second.load({file: dict(each) for file, each in first.files().items()}, first.meta())
-    train(second, range(3, 6))
-    for file, tensors in straight.files().items():
-        for name, each in tensors.items():
-            assert same_bytes(each, second.files()[file][name]), name
-
-
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch looks at its own
 def test_a_compiled_model_takes_the_layer_as_it_is() -> None:
     plain = Linear(64, 96)

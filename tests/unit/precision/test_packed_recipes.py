@@ -1,4 +1,7 @@
-"""nf4, w3 and w2.6: only packed weights are read, masters learn, nothing is lost in between."""
+"""nf4, w3 and w2.6: only packed weights are read, masters learn, nothing is lost in between.
+
+What these recipes promise like every other, ``test_recipes`` holds them to.
+"""
 
 from __future__ import annotations
 
@@ -164,35 +167,10 @@ def test_loss_and_gradients_are_those_of_a_model_with_the_unpacked_weights(
         assert same_bytes(found, expected), ours.name
 
 
-def test_gradients_are_close_to_float64() -> None:
-    packed = keep(lively(DEPTH_2), _spec("nf4"))
-    exact = lively(DEPTH_2).double()
-    for name, layer in _packed_layers(packed.model).items():
-        exact.get_parameter(name).data.copy_(layer.unpacked(torch.float32))
-    ids, targets = tokens(DEPTH_2), tokens(DEPTH_2, seed=6)
-    hidden = exact.lm_head(_hidden64(exact, ids))
-    logits = 15 * torch.tanh(hidden / 15)
-    true = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-    loss = packed.model.loss(ids, targets)
-    assert loss.item() == pytest.approx(true.item(), rel=0.02)
-    torch.autograd.backward([true, loss])
-    for kept in packed.trained:
-        found, expected = kept.gradient.sum(), exact.get_parameter(kept.name).grad
-        assert found is not None
-        assert expected is not None
-        cosine = torch.cosine_similarity(found.double().flatten(), expected.flatten(), dim=0)
-        assert cosine.item() > 0.98, kept.name
-
-
-def _hidden64(model: NanoChat, ids: Tensor) -> Tensor:
-    """The model's own blocks in float64; its embedding would round to the head's dtype."""
-    hidden: Tensor = model.hidden(ids)
-    assert hidden.dtype == torch.float64
-    return hidden
-
-
-@each_recipe
-@pytest.mark.parametrize(("optimizer", "gradients"), [("muon", "device"), ("adamw8", "host")])
+@pytest.mark.parametrize(
+    ("precision", "mlp_codec", "optimizer", "gradients"),
+    [("w2.6", "ternary", "muon", "device"), ("nf4", "seq2", "adamw8", "host")],
+)
 def test_a_restored_training_goes_on_with_the_same_bytes(
     precision: str, mlp_codec: str, optimizer: str, gradients: str
 ) -> None:
@@ -215,22 +193,6 @@ def test_a_restored_training_goes_on_with_the_same_bytes(
         assert tensors.keys() == ends[file].keys()
         for name, each in tensors.items():
             assert same_bytes(each, ends[file][name]), name
-
-
-@each_recipe
-def test_parked_state_and_recomputed_blocks_leave_the_bytes_as_they_are(
-    precision: str, mlp_codec: str
-) -> None:
-    plain = State(_spec(precision, mlp_codec), CPU)
-    lean = State(
-        _spec(precision, mlp_codec, optimizer_state="host", activation_checkpointing="on"), CPU
-    )
-    assert _train(plain, range(2)) == _train(lean, range(2))
-    assert lean.live_bytes().optimizer_on_device == 0
-    assert plain.live_bytes().optimizer_on_host == 0
-    for file, tensors in plain.files().items():
-        for name, each in tensors.items():
-            assert same_bytes(each, lean.files()[file][name]), name
 
 
 @each_recipe
@@ -267,30 +229,6 @@ def test_masters_can_do_without_the_residual() -> None:
     other = State(_spec("nf4", residual="off"), CPU)
     other.load(files, meta)
     assert _train(state, range(3, 5)) == _train(other, range(3, 5))
-
-
-@each_recipe
-def test_it_learns_a_batch_by_heart(precision: str, mlp_codec: str) -> None:
-    state = State(_spec(precision, mlp_codec), CPU)
-    ids, targets = tokens(DEPTH_2), tokens(DEPTH_2, seed=6)
-    for step in range(12):
-        loss = state.model.loss(ids, targets)
-        torch.autograd.backward(loss)
-        state.optimizer.step(step, 12)
-    assert loss.item() < 2.0  # of 6.2
-
-
-def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
-    state = State(_spec("w3"), CPU)
-    _train(state, range(1))
-    before = _frozen(state.files())
-    torch.autograd.backward(state.model.loss(tokens(DEPTH_2), tokens(DEPTH_2, seed=6)))
-    gradient = next(e for e in state.keeping.trained if isinstance(e, Quantized)).gradient.sum()
-    assert gradient is not None
-    gradient[0, 0] = torch.nan
-    state.optimizer.step(1, 8)
-    for file, tensors in state.files().items():
-        assert all(same_bytes(each, before[file][name]) for name, each in tensors.items())
 
 
 def test_odd_depths_whose_rows_fill_no_block_are_packed_all_the_same() -> None:
