@@ -1,4 +1,6 @@
-"""Checks what lies in deploy/ with the tools that will read it: promtool and systemd-analyze.
+"""Checks what lies in deploy/ with the tools that will read it.
+
+promtool, systemd-analyze, docker-compose, hadolint, and shellcheck for the scripts beside them.
 
 A missing tool is named and skipped, but is an error in CI.
 """
@@ -13,6 +15,9 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
+#: tools that came as wheels lie beside this Python
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 def main() -> int:
@@ -24,6 +29,12 @@ def main() -> int:
     failed += _run(["promtool", "check", "rules", *rules])
     failed += _run(["promtool", "test", "rules", *tests])
     failed += _check_units()
+    compose = ["docker-compose", "-f", str(ROOT / "docker-compose.yml")]
+    failed += _run([*compose, "config", "-q"])
+    failed += _run([*compose, "-f", str(HERE / "docker/cpu.yml"), "config", "-q"])
+    failed += _run(["hadolint", str(HERE / "docker/Dockerfile")])
+    scripts = sorted(str(path) for path in [ROOT / ".ci/run", *ROOT.glob("*/**/*.sh")])
+    failed += _run(["shellcheck", *(item for item in scripts if "/.venv/" not in item)])
     return failed
 
 
@@ -40,11 +51,12 @@ def _check_units() -> int:
 
 
 def _run(command: list[str]) -> int:
-    if shutil.which(command[0]) is None:
+    program = shutil.which(command[0], path=PATH)
+    if program is None:
         missing_is_red = os.environ.get("CI") == "true"
         print(f"{'FAILED' if missing_is_red else 'SKIPPED'}: {command[0]} is not installed")
         return int(missing_is_red)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
     output = (done.stdout + done.stderr).strip()
     bad = done.returncode != 0 or "Unknown key" in output
     if bad:
