@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 TORCH_INDEX ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test check format bench-overhead bench-start bench-peer bench-recipes test-long clean
+.PHONY: run test check format bench-overhead bench-start bench-peer bench-recipes gpu-check test-long clean
 
 run: $(VENV)/.run
 	@$(BIN)/homerun demo
@@ -34,6 +34,11 @@ format: $(VENV)/.dev
 
 bench-overhead: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.overhead
+
+# Memory, speed and exactness on the CUDA device of this machine; 3 when there is none.
+# Needs the trainer's packages only: python -m tests.gpu.check does the same without a venv.
+gpu-check: $(VENV)/.dev
+	$(BIN)/python -m tests.gpu.check $(ARGS)
 
 bench-start: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.start

@@ -85,6 +85,11 @@ class Memory:
     #: master and state in host memory
     host: int
 
+    @property
+    def allocated(self) -> int:
+        """What torch's allocator hands out at the peak: no context, no fragmentation."""
+        return self.peak - self.fragmentation - self.context
+
     def misses(self, usable_bytes: int) -> int:
         """By how much it does not fit; at most 0 when it fits."""
         return self.peak - usable_bytes
