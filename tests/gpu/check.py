@@ -77,9 +77,7 @@ def memories(recipes: Sequence[str], depths: Sequence[int], limit: int) -> Itera
         if spec is None:
             continue
         expected = memory(spec.model, storage_of(spec), spec.train.micro_batch)
-        check = MemoryCheck(
-            recipe, spec.model.depth, spec.train.micro_batch, expected.allocated
-        )
+        check = MemoryCheck(recipe, spec.model.depth, spec.train.micro_batch, expected.allocated)
         answer = _ask("memory", spec, limit)
         _say(f"memory {recipe} d{spec.model.depth}: {answer}")
         yield dataclasses.replace(check, **answer)
@@ -133,9 +131,7 @@ def _fitting(recipe: str, depths: Sequence[int], limit: int) -> Iterator[RunSpec
     """For each depth the largest micro-batch that the model says to fit; none: nothing."""
     for depth in depths:
         for micro_batch in (8, 4, 2, 1):
-            train = TrainSpec(
-                steps=1000, micro_batch=micro_batch, precision=recipe, device="cuda"
-            )
+            train = TrainSpec(steps=1000, micro_batch=micro_batch, precision=recipe, device="cuda")
             model = ModelSpec(depth=depth)
             spec = RunSpec(name="gpu", model=model, train=train, memory=MemorySpec())
             if memory(model, storage_of(spec), micro_batch).peak <= limit:
