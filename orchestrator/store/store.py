@@ -22,6 +22,7 @@ from orchestrator.store.heartbeat import Heartbeat
 from orchestrator.store.holds import Holds
 from orchestrator.store.journal import Journal
 from orchestrator.store.migrate import migrate
+from orchestrator.store.prices import Prices
 from orchestrator.store.runs import Runs
 from orchestrator.store.samples import Samples
 
@@ -39,6 +40,7 @@ class Transaction:
         self.journal = Journal(session)
         self.counters = Counters(session)
         self.samples = Samples(session)
+        self.prices = Prices(session)
         self.heartbeat = Heartbeat(session)
 
 

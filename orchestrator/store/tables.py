@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import math
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
@@ -91,6 +92,21 @@ class Number(TypeDecorator[float]):
         return None if value is None or math.isnan(value) else float(value)
 
 
+class Exact(TypeDecorator[Decimal]):
+    """A decimal number as its own text: SQLite would make a double of any number."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
+        if value is not None and not value.is_finite():
+            raise ValueError(f"no number: {value}")
+        return None if value is None else format(value.normalize(), "f")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Decimal | None:
+        return None if value is None else Decimal(value)
+
+
 class Base(DeclarativeBase):
     """All tables of the store."""
 
@@ -106,6 +122,7 @@ class Base(DeclarativeBase):
         str: AnyText(),
         int: BigInteger(),
         float: Number(),
+        Decimal: Exact(),
         dict[str, Any]: JSON(),
         enum.Enum: Enum(
             enum.Enum,
@@ -231,6 +248,21 @@ class HeartbeatRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     time: Mapped[datetime]
     boot_id: Mapped[str]
+
+
+class PriceRow(Base):
+    """A published price; a price of NULL was withdrawn. Old revisions stay."""
+
+    __tablename__ = "prices"
+
+    service: Mapped[str] = mapped_column(primary_key=True)
+    area: Mapped[str] = mapped_column(primary_key=True)
+    currency: Mapped[str] = mapped_column(primary_key=True)
+    start: Mapped[datetime] = mapped_column("begins", primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    end: Mapped[datetime] = mapped_column("ends")
+    price: Mapped[Decimal | None]
+    fetched: Mapped[datetime]
 
 
 def whole(value: str) -> str:
