@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -105,14 +104,13 @@ def sample(
     prompt: str,
     max_tokens: int,
     choice: Choice,
-    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> str:
     """``prompt`` and how the model continues it, until ``max_tokens`` or the document's end.
 
     The same arguments give the same text. When the text outgrows the context, the model forgets
     its older half: see ``kv_cache.window_start``.
     """
-    cache, decoder = KeyValueCache(model, autocast), Decoder(tokenizer)
+    cache, decoder = KeyValueCache(model), Decoder(tokenizer)
     cache.extend([tokenizer.bos, *tokenizer.encode(prompt)])
     written = continuation(cache, Chooser(choice), max_tokens, end=tokenizer.bos)
     return prompt + "".join(map(decoder.feed, written)) + decoder.end()

@@ -23,6 +23,9 @@ class Evaluation:
     bits_per_byte: float
     #: nats per token, special tokens included
     loss: float
+    #: bytes of text and number of tokens that were predicted
+    text_bytes: int
+    tokens: int
 
 
 @torch.no_grad()
@@ -56,7 +59,8 @@ def bits_per_byte(
     text_nats, text_bytes, nats, tokens = sums.tolist()
     if not text_bytes:
         raise ValueError("nothing to evaluate: no target stands for any text")
-    return Evaluation(text_nats / (math.log(2) * text_bytes), nats / tokens)
+    bits = text_nats / (math.log(2) * text_bytes)
+    return Evaluation(bits, nats / tokens, int(text_bytes), int(tokens))
 
 
 def _sums(losses: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:

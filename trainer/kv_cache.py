@@ -6,8 +6,7 @@ They are kept, so that one more token costs one pass of one token through the mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -34,14 +33,8 @@ def window_start(tokens: int, context: int) -> int:
 class KeyValueCache:
     """One growing text and the model's view of it. Gradients are never kept."""
 
-    def __init__(
-        self,
-        model: NanoChat,
-        autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        """``autocast`` makes the context of each forward pass, as the recipe wants it."""
+    def __init__(self, model: NanoChat) -> None:
         self._model = model
-        self._autocast = autocast
         self._context = model.shape.sequence_length
         self._layers = [_Layer(self._context) for _ in range(model.shape.layers)]
         self._start = 0
@@ -75,14 +68,12 @@ class KeyValueCache:
     def _read(self, ids: list[int]) -> Tensor:
         """The forward pass of the model over ``ids`` alone, with what is kept before them."""
         model, end = self._model, self._kept + len(ids)
-        with self._autocast():
-            seen = torch.tensor([ids], device=model.transformer.wte.weight.device)
-            x = model.embed(seen)
-            cos, sin = (table[self._kept :] for table in model.rope(end))
-            for block, layer in zip(model.transformer.blocks(), self._layers, strict=True):
-                x = x + layer.attend(block.attn, norm(x), cos, sin, self._kept)
-                x = x + block.mlp(norm(x))
-            logits = model.logits(norm(x)[:, -1])[0]
+        x = model.embed(torch.tensor([ids], device=model.rope.cos.device))
+        cos, sin = (table[self._kept :] for table in model.rope(end))
+        for block, layer in zip(model.transformer.blocks(), self._layers, strict=True):
+            x = x + layer.attend(block.attn, norm(x), cos, sin, self._kept)
+            x = x + block.mlp(norm(x))
+        logits = model.logits(norm(x)[:, -1])[0]
         self._kept = end
         return logits.cpu()
 
@@ -107,7 +98,7 @@ class _Layer:
         length = x.size(1)
         keys, values = self._keep(key, value.transpose(1, 2), before)
         mixed = F.scaled_dot_product_attention(
-            query.to(values.dtype),
+            query,
             keys,
             values,
             attn_mask=_causal(length, before, x.device) if before and length > 1 else None,
@@ -126,7 +117,7 @@ class _Layer:
         return self._keys[:, :, :end], self._values[:, :, :end]
 
     def _grow(self, like: Tensor, before: int, end: int) -> None:
-        """Room for ``end`` tokens, in the dtype that attention computes in."""
+        """Room for ``end`` tokens, in the dtype of ``like``."""
         room = _FIRST_ROOM
         while room < end:
             room *= 2

@@ -12,8 +12,9 @@ from torch import Tensor
 from trainer import skips
 from trainer.contract.spec import RunSpec
 from trainer.health import Health, Retreat
+from trainer.model import NanoChat
 from trainer.optim import Optimizer
-from trainer.precision import build
+from trainer.precision import Recipe, build, recipe, settle
 from trainer.skips import Skips
 
 
@@ -146,6 +147,25 @@ class State:
     def batch_after(self, steps: int) -> int:
         """The number of the global batch that comes after ``steps`` finished steps."""
         return self.skips.batch_of(steps)
+
+
+def model_of(
+    spec: RunSpec, device: torch.device, weights: Mapping[str, Tensor]
+) -> tuple[NanoChat, Recipe]:
+    """A run's model with ``weights`` from a checkpoint, to be used but not to be trained.
+
+    Raises:
+        StateError: the recipe does not exist, or the weights are not this model's.
+    """
+    try:
+        chosen = recipe(spec.train.precision)
+        with torch.device("meta"):
+            model = NanoChat(spec.model)
+        chosen.prepare(model, settle(spec, chosen, device))
+    except ValueError as error:
+        raise StateError(str(error)) from None
+    _copy_exactly(weights, model.state_dict())
+    return model.requires_grad_(False).eval(), chosen
 
 
 @torch.no_grad()

@@ -32,6 +32,11 @@ COMMANDS: dict[str, dict[str, str]] = {
         "finish": "holds:finish",
         "submit": "runs:submit",
         "cancel": "runs:cancel",
+    },
+    "Use what it has learned": {
+        "sample": "model:sample",
+        "chat": "model:chat",
+        "eval": "model:evaluate",
         "export": "export:export",
     },
     "Plan it": {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,14 @@ class Loaded:
     meta: dict[str, Any]
 
 
-def load(entry: Entry, device: str | torch.device = "cpu", *, disk: Disk = REAL) -> Loaded:
-    """Read a checkpoint to ``device``.
+def load(
+    entry: Entry,
+    device: str | torch.device = "cpu",
+    *,
+    only: Collection[str] = (),
+    disk: Disk = REAL,
+) -> Loaded:
+    """Read a checkpoint to ``device``: all of its files, or ``only`` those named.
 
     Raises:
         DamagedError: naming the file and what is wrong with it.
@@ -47,6 +53,8 @@ def load(entry: Entry, device: str | torch.device = "cpu", *, disk: Disk = REAL)
     manifest = examine(entry.path, disk=disk).manifest
     files = {}
     for name, record in manifest.files.items():
+        if only and name.removesuffix(SUFFIX) not in only:
+            continue
         try:
             tensors = _read_file(entry.path / name, record, torch.device(device), disk)
         except _WrongBytes as error:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.contract.spec import DEFAULT_CORPUS
 from trainer.data.errors import DataError
-from trainer.data.formats import READERS, Document, Reader, read_python
+from trainer.data.formats import READERS, Document, Reader, read_python, read_text
 
 #: installed packages and bytecode below the standard library are not part of it
 NOT_STDLIB = frozenset({"site-packages", "dist-packages", "__pycache__"})
@@ -119,6 +119,20 @@ def find_corpus(corpus: str) -> Corpus:
             f"corpus {root}: has {what}", f"put {_known()} files with text into the directory"
         )
     return Corpus(corpus, root, files, READERS)
+
+
+def corpus_of_files(paths: Sequence[Path]) -> Corpus:
+    """Files in the order given; those with an unknown ending are read as one text each.
+
+    Raises:
+        DataError: one is missing or may not be read.
+    """
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or directory", "check the name")
+    files = tuple(_file(path.parent, path.name) for path in paths)
+    readers = {_ending(file.name): READERS.get(_ending(file.name), read_text) for file in files}
+    return Corpus(", ".join(map(str, paths)), Path(), files, readers)
 
 
 def _stdlib() -> Corpus:

@@ -28,12 +28,17 @@ class Document(NamedTuple):
 def read_text(path: Path) -> Iterator[Document]:
     """The whole file as one document; raises DataError with the line that is not UTF-8."""
     raw = path.read_bytes()
+    yield Document(decode(raw, str(path)), len(raw))
+
+
+def decode(raw: bytes, name: str) -> str:
+    """UTF-8 as text; raises DataError with the line that is not UTF-8."""
     try:
-        yield Document(raw.decode("utf-8-sig"), len(raw))
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}:{line}: is not UTF-8 (byte 0x{raw[error.start]:02x})",
+            f"{name}:{line}: is not UTF-8 (byte 0x{raw[error.start]:02x})",
             "convert the file to UTF-8 or take it out of the corpus",
         ) from None
 

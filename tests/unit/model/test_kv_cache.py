@@ -13,7 +13,7 @@ from trainer.chat import Choice, Chooser, continuation
 from trainer.contract.spec import ModelSpec
 from trainer.kv_cache import KeyValueCache, window_start
 from trainer.model import NanoChat
-from trainer.precision import keep
+from trainer.precision import RECIPES, keep
 
 GROUPED = ModelSpec(depth=4, vocab_size=512, sequence_length=24, kv_heads=1)
 DEPTH_2 = ModelSpec(depth=2, vocab_size=512, sequence_length=33)
@@ -94,17 +94,14 @@ def test_each_new_token_passes_through_the_model_once_until_the_window_slides(
     assert read[5:] == [1], "what has been read is not read again"
 
 
-def test_a_bf16_model_caches_what_its_attention_computes_with() -> None:
-    model = lively(DEPTH_2)
-    bf16 = keep(model, run_spec(precision="bf16")).recipe
-    text = some_tokens(70)
-    cache = KeyValueCache(model, lambda: bf16.autocast(torch.device("cpu")))
-    for end in range(1, 71):
+@pytest.mark.parametrize("precision", RECIPES)
+def test_the_cache_is_right_for_every_recipe(precision: str) -> None:
+    model = keep(lively(DEPTH_2), run_spec(DEPTH_2, precision=precision)).model
+    text = some_tokens(40)
+    cache = KeyValueCache(model)
+    for end in range(1, 41):
         cache.extend(text[end - 1 : end])
-        found = cache.logits()
-        with bf16.autocast(torch.device("cpu")):
-            expected = uncached(model, text[:end])
-        torch.testing.assert_close(found, expected, rtol=0.05, atol=0.3)
+        torch.testing.assert_close(cache.logits(), uncached(model, text[:end]), rtol=0.05, atol=0.3)
 
 
 def test_gradients_and_training_mode_are_left_alone() -> None:
