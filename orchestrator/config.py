@@ -30,6 +30,7 @@ _PATHS = (
     ("web", "token_file"),
     ("store", "url_file"),
     ("tariff", "token_file"),
+    ("notify", "urls_file"),
     ("tariff", "file"),
 )
 
@@ -206,6 +207,29 @@ class UpsConfig(Section):
     )
 
 
+class NotifyConfig(Section):
+    """Messages to your phone."""
+
+    urls_file: str = Field(
+        default="",
+        description="File with one apprise URL a line (ntfy://…, tgram://…, mailto://…); mode "
+        "0600. Empty: no messages.",
+    )
+    most_per_hour: int = Field(
+        default=6,
+        strict=True,
+        ge=1,
+        description="Messages an hour; what is more waits and comes together.",
+    )
+    report_hour: int = Field(
+        default=8,
+        strict=True,
+        ge=-1,
+        le=23,
+        description="When the daily report comes, local time; -1 for never.",
+    )
+
+
 class Config(Section):
     """The whole file."""
 
@@ -217,6 +241,7 @@ class Config(Section):
     store: StoreConfig = StoreConfig()
     tariff: TariffConfig = TariffConfig()
     ups: UpsConfig = UpsConfig()
+    notify: NotifyConfig = NotifyConfig()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Any
 from orchestrator.calendar import Calendar
 from orchestrator.commands import Commands
 from orchestrator.config import Config
+from orchestrator.courier import Courier
 from orchestrator.decide import Policy
 from orchestrator.domain import DaemonView, Run, RunState, to_json
 from orchestrator.engine.client import EngineClient
@@ -29,10 +30,12 @@ from orchestrator.engine.process import runtime_dir
 from orchestrator.errors import Misconfigured, Refused
 from orchestrator.home.boot import boot_id
 from orchestrator.home.clock import Clock, SystemClock
+from orchestrator.home.messenger import AppriseMessenger
 from orchestrator.home.meter import best_meter
 from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
 from orchestrator.mainloop import MainLoop
+from orchestrator.notices import Budget
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
 from orchestrator.senses import Sense
@@ -245,6 +248,7 @@ def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
     daemon.web.start(daemon.commands, daemon.config)
     _write_address(daemon)
     _fill_calendar(daemon)
+    _fill_with_messages(daemon)
     supervisor.after_tick = lambda: _after_tick(daemon, until)
     stopped = threading.Event()
     thread = _start_watch(watch, supervisor, stopped)
@@ -324,6 +328,25 @@ def _fill_calendar(daemon: Daemon) -> None:
     if not daemon.config.store.url and not daemon.config.store.url_file:
         daemon.calendar.daily(4, 30, "store-backup", lambda: backup_store(daemon))
     daemon.calendar.every(timedelta(hours=1), "retention", lambda: sweep_checkpoints(daemon))
+
+
+def _fill_with_messages(daemon: Daemon) -> None:
+    notify = daemon.config.notify
+    if not notify.urls_file:
+        return
+    courier = Courier(
+        daemon.store,
+        daemon.supervisor.clock,
+        AppriseMessenger(Path(notify.urls_file)),
+        Budget(notify.most_per_hour),
+    )
+    courier.begin()
+    daemon.calendar.every(timedelta(seconds=10), "messages", courier.deliver)
+    if notify.report_hour >= 0:
+        board = daemon.supervisor.board
+        daemon.calendar.daily(
+            notify.report_hour, 0, "daily-report", lambda: courier.report(board.snapshot())
+        )
 
 
 def backup_store(daemon: Daemon) -> None:

@@ -84,7 +84,7 @@ def run_all(session: Session) -> Iterator[Check]:
     yield check
     if loaded is not None:
         yield from state(loaded.config, up=up)
-        yield from token_file(loaded.config)
+        yield from secrets(loaded.config)
         yield ups(loaded.config)
     yield gpu()
     yield clock_synchronised()
@@ -249,22 +249,24 @@ def store_integrity(store: Path) -> Check:
     return Check("store", State.FAILED, f"{store}: {'; '.join(answers)}", fix)
 
 
-def token_file(config: Config) -> Iterator[Check]:
-    """Only we can read the token."""
-    if not config.web.token_file:
-        return
-    file = Path(config.web.token_file)
+def secrets(config: Config) -> Iterator[Check]:
+    """Only we can read what must stay secret."""
+    if config.web.token_file:
+        file = Path(config.web.token_file)
+        yield _secret("token", file, "write a long random text into it")
+    if config.notify.urls_file:
+        yield _secret("messages", Path(config.notify.urls_file), "write one apprise URL a line")
+
+
+def _secret(name: str, file: Path, fix: str) -> Check:
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
     except OSError as error:
-        message = f"{file} cannot be read: {error.strerror}"
-        yield Check("token", State.FAILED, message, "write a long random text into it")
-        return
+        return Check(name, State.FAILED, f"{file} cannot be read: {error.strerror}", fix)
     if mode & 0o077:
         message = f"{file} can be read by others (mode {mode:o})"
-        yield Check("token", State.WARNING, message, f"chmod 600 {file}")
-        return
-    yield Check("token", State.OK, str(file))
+        return Check(name, State.WARNING, message, f"chmod 600 {file}")
+    return Check(name, State.OK, str(file))
 
 
 def _nearest_existing(directory: Path) -> Path:

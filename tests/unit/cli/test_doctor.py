@@ -13,7 +13,7 @@ import pytest
 from orchestrator.cli import checks, render
 from orchestrator.cli.checks import State
 from orchestrator.cli.session import Session
-from orchestrator.config import Config, UpsConfig, WebConfig
+from orchestrator.config import Config, NotifyConfig, UpsConfig, WebConfig
 from tests.unit.cli.api_double import ApiDouble
 from tests.unit.cli.conftest import Run
 
@@ -136,16 +136,22 @@ def test_the_store_is_looked_at_only_while_no_daemon_has_it(
     assert "store" not in names
 
 
-def test_a_token_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    config = Config(web=WebConfig(token_file=str(token)))
-    assert [check.state for check in checks.token_file(config)] == [State.FAILED]
-    token.write_text("secret")
-    token.chmod(0o640)
-    assert [check.fix for check in checks.token_file(config)] == [f"chmod 600 {token}"]
-    token.chmod(0o600)
-    assert [check.state for check in checks.token_file(config)] == [State.OK]
-    assert list(checks.token_file(Config())) == []
+@pytest.mark.parametrize("which", ["token", "messages"])
+def test_a_secret_that_others_can_read_is_a_warning(tmp_path: Path, which: str) -> None:
+    file = tmp_path / "secret"
+    config = {
+        "token": Config(web=WebConfig(token_file=str(file))),
+        "messages": Config(notify=NotifyConfig(urls_file=str(file))),
+    }[which]
+    assert [(check.name, check.state) for check in checks.secrets(config)] == [
+        (which, State.FAILED)
+    ]
+    file.write_text("secret")
+    file.chmod(0o640)
+    assert [check.fix for check in checks.secrets(config)] == [f"chmod 600 {file}"]
+    file.chmod(0o600)
+    assert [check.state for check in checks.secrets(config)] == [State.OK]
+    assert list(checks.secrets(Config())) == []
 
 
 def test_a_user_service_without_lingering_is_a_warning(tmp_path: Path) -> None:
