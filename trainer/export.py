@@ -1,7 +1,8 @@
 """A trained model in other programs' formats.
 
 ``hf``: a directory that transformers (5.0 or newer) loads as NanoChatForCausalLM, offline. Its
-logits are ours, bit for bit, on a CPU in float32.
+logits are ours, bit for bit, on a CPU in float32. Runs in bf16 are exported in bf16, and NF4 stays
+packed (transformers then wants accelerate and bitsandbytes to load it).
 """
 
 from __future__ import annotations
@@ -11,39 +12,23 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from trainer import record
 from trainer.checkpoint import catalog
 from trainer.contract import spec as run_spec
-from trainer.contract.spec import ModelSpec
+from trainer.contract.spec import ModelSpec, RunSpec
 from trainer.contract.toml import InvalidFileError
 from trainer.data import DataError
 from trainer.data.tokenizer import Tokenizer
 from trainer.hf_tokenizer import tokenizer_config, tokenizer_json
-from trainer.model import LOGIT_CAP, NORM_EPSILON, ROPE_BASE, NanoChat
+from trainer.hf_weights import ExportError, HfWeights, hf_weights
+from trainer.model import LOGIT_CAP, NORM_EPSILON, ROPE_BASE
 from trainer.sizing import shape_of
-
-_EXACT_IN_FLOAT32 = (torch.float32, torch.bfloat16, torch.float16)
-_HF_NAMES = {
-    "attn.c_q": "self_attn.q_proj",
-    "attn.c_k": "self_attn.k_proj",
-    "attn.c_v": "self_attn.v_proj",
-    "attn.c_proj": "self_attn.o_proj",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-}
-
-
-class ExportError(Exception):
-    """What cannot be exported, and why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,34 +82,38 @@ def export_hf(checkpoint_dir: Path, tokenizer_dir: Path, out: Path) -> None:
 
 
 def _write_hf(checkpoint_dir: Path, tokenizer_dir: Path, out: Path) -> None:
-    model = _model_spec(checkpoint_dir.resolve().parents[1])
+    spec = _spec(checkpoint_dir.resolve().parents[1])
+    model = spec.model
     tokenizer = _tokenizer(tokenizer_dir, model)
-    weights = _hf_weights(_weights(checkpoint_dir / "model.safetensors", model))
+    weights = hf_weights(checkpoint_dir / "model.safetensors", spec)
     texts = {
-        "config.json": _config(model, tokenizer.bos),
+        "config.json": _config(model, tokenizer.bos, weights),
         "generation_config.json": _generation_config(tokenizer.bos),
         "tokenizer.json": tokenizer_json(tokenizer),
         "tokenizer_config.json": tokenizer_config(model.sequence_length),
     }
 
     def write(directory: Path) -> None:
-        save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+        save_file(weights.tensors, directory / "model.safetensors", metadata={"format": "pt"})
         for name, plain in texts.items():
             text = json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
             (directory / name).write_text(text, encoding="utf-8")
 
     _write_whole(out, write)
+    if weights.note:
+        sys.stderr.write(f"{weights.note}\n")
 
 
 _FORMATS: dict[str, Callable[[Path, Path, Path], None]] = {"hf": _write_hf}
 
 
-def _config(model: ModelSpec, bos: int) -> dict[str, Any]:
+def _config(model: ModelSpec, bos: int, weights: HfWeights) -> dict[str, Any]:
     shape = shape_of(model)
-    return {
+    quantization = {"quantization_config": weights.quantization} if weights.quantization else {}
+    return quantization | {
         "architectures": ["NanoChatForCausalLM"],
         "model_type": "nanochat",
-        "dtype": "float32",
+        "dtype": str(weights.dtype).removeprefix("torch."),
         "vocab_size": shape.vocab_size,
         "hidden_size": shape.width,
         "intermediate_size": 4 * shape.width,
@@ -151,42 +140,6 @@ def _generation_config(bos: int) -> dict[str, Any]:
     return {"bos_token_id": bos, "eos_token_id": bos, "pad_token_id": bos}
 
 
-def _hf_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {_hf_name(name): weight.float() for name, weight in weights.items()}
-
-
-def _hf_name(name: str) -> str:
-    """Where transformers keeps one of our weights."""
-    if name == "transformer.wte.weight":
-        return "model.embed_tokens.weight"
-    if name == "lm_head.weight":
-        return name
-    layer, _, matrix = name.removeprefix("transformer.h.").partition(".")
-    return f"model.layers.{layer}.{_HF_NAMES[matrix.removesuffix('.weight')]}.weight"
-
-
-def _weights(path: Path, model: ModelSpec) -> dict[str, Tensor]:
-    """The weights, if they are those of the classic architecture and of nothing else."""
-    with torch.device("meta"):
-        expected = NanoChat(model).state_dict()
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
-    except (OSError, SafetensorError) as error:
-        raise ExportError(f"{path} cannot be read: {error}") from error
-    odd = sorted(found.keys() ^ expected.keys())
-    if odd:
-        names = ", ".join(odd[:5]) + (", …" if len(odd) > 5 else "")
-        raise ExportError(f"{path} does not hold a classic nanochat of this size: {names}")
-    for name, weight in found.items():
-        if weight.shape != expected[name].shape:
-            shapes = f"{list(weight.shape)} instead of {list(expected[name].shape)}"
-            raise ExportError(f"{path}: {name} is {shapes}")
-        if weight.dtype not in _EXACT_IN_FLOAT32:
-            raise ExportError(f"{path}: {name} is {weight.dtype}, which float32 cannot express")
-    return found
-
-
 def _tokenizer(directory: Path, model: ModelSpec) -> Tokenizer:
     try:
         tokenizer = Tokenizer.load(directory)
@@ -200,9 +153,10 @@ def _tokenizer(directory: Path, model: ModelSpec) -> Tokenizer:
     return tokenizer
 
 
-def _model_spec(run_dir: Path) -> ModelSpec:
+def _spec(run_dir: Path) -> RunSpec:
+    pinned = _record(run_dir)
     try:
-        return run_spec.from_dict(_record(run_dir).spec, file=record.FILE).model
+        return pinned.settled(run_spec.from_dict(pinned.spec, file=record.FILE))
     except InvalidFileError as error:
         raise ExportError(f"{run_dir / record.FILE} cannot be used: {error}") from error
 

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.unit.model.runs import start, tokenizer
+
+__all__ = ["start", "tokenizer"]
+
 # before transformers is imported anywhere: nothing here may need a network
 os.environ["HF_HUB_OFFLINE"] = "1"
 

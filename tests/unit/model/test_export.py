@@ -7,139 +7,27 @@ import inspect
 import json
 import random
 import shutil
-import textwrap
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import rustbpe
 import torch
 from torch import Tensor
 
-from tests.unit.model.small import lively, run_spec, tokens
-from trainer import export, record
+from tests.unit.model.runs import (
+    MODELS,
+    TEXTS,
+    Run,
+    Start,
+    load_model,
+    load_tokenizer,
+    save_checkpoint,
+)
+from tests.unit.model.small import lively, tokens
+from trainer import export
 from trainer.chat import greedy
-from trainer.checkpoint.lease import Lease
-from trainer.checkpoint.writer import save
-from trainer.clock import SystemClock
 from trainer.contract.spec import ModelSpec
-from trainer.data.tokenizer import PATTERN, SPECIAL_TOKENS, Tokenizer
-from trainer.model import NanoChat
-from trainer.precision import keep
-
-DATASET = "0" * 32
-MODELS = {
-    "d1": ModelSpec(depth=1, vocab_size=1024, sequence_length=48),
-    "d3": ModelSpec(depth=3, vocab_size=1024, sequence_length=64),
-    "grouped": ModelSpec(depth=4, vocab_size=1024, sequence_length=48, kv_heads=1),
-}
-TEXTS = [
-    "",
-    " ",
-    "def f(x):\n    return x + 1\n",
-    "It's 12345 o'clock, WE'LL see; don't '\u017f 'S",
-    "naïve Äpfel Łódź İstanbul ﬁ",
-    "日本語の文章。한국어 العربية עברית",
-    "👩‍👩‍👧🏽 🏴󠁧󠁢󠁥󠁮󠁧󠁿 e\u0301",
-    "\t\t\r\n\n  \n \u00a0\u2003\u3000\u0085\u200b x  ",
-    "1 22 333 4444 ²½Ⅷ ٣٤٥ ₁",
-    "a" * 300 + " " * 300 + "=" * 300,
-    "<|bos|><|user_start|> not special here <|nothing|>",
-    "\x00\x01\x7f\ufffd\U0010ffff",
-]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run's directory with one checkpoint, and what is in it."""
-
-    dir: Path
-    checkpoint: Path
-    tokenizer_dir: Path
-    tokenizer: Tokenizer
-    model: NanoChat
-
-    def export(self, out: Path) -> Path:
-        """Export it as hf."""
-        export.export_hf(self.checkpoint, self.tokenizer_dir, out)
-        return out
-
-
-@pytest.fixture(scope="session")
-def tokenizer() -> Tokenizer:
-    trained = rustbpe.Tokenizer()
-    corpus = [inspect.getsource(module) for module in (textwrap, inspect, random)] + TEXTS
-    trained.train_from_iterator(iter(corpus), 1024 - len(SPECIAL_TOKENS), pattern=PATTERN)
-    ranks = sorted(trained.get_mergeable_ranks(), key=lambda entry: entry[1])
-    return Tokenizer.of([bytes(token) for token, _ in ranks])
-
-
-Start = Callable[..., Run]
-
-
-@pytest.fixture
-def start(tmp_path: Path, tokenizer: Tokenizer) -> Start:
-    """Makes a run with a real checkpoint of a model with lively weights."""
-
-    def make(
-        model: ModelSpec = MODELS["d1"],
-        *,
-        precision: str = "fp32",
-        extra: dict[str, Tensor] | None = None,
-        without: str = "",
-    ) -> Run:
-        spec = run_spec(model, precision=precision)
-        made = lively(model)
-        keep(made, spec)
-        run_dir, data_dir = tmp_path / "run", tmp_path / "data"
-        (data_dir / DATASET).mkdir(parents=True)
-        run_dir.mkdir()
-        tokenizer.save(data_dir / DATASET)
-        pinned = record.first(spec, {"threads": 1})
-        pinned = dataclasses.replace(pinned, dataset=DATASET, data_dir=str(data_dir))
-        record.write(run_dir, pinned)
-        weights = {**made.state_dict(), **(extra or {})}
-        weights.pop(without, None)
-        checkpoint = _save(run_dir, weights, step=5, digest=spec.digest())
-        return Run(run_dir, checkpoint, data_dir / DATASET, tokenizer, made)
-
-    return make
-
-
-def _save(run_dir: Path, weights: dict[str, Tensor], *, step: int, digest: str = "") -> Path:
-    lease = Lease.take(run_dir, step)
-    try:
-        entry = save(
-            run_dir,
-            {"model": weights, "optimizer": {"some": torch.ones(3)}},
-            {"step": step},
-            run="small",
-            step=step,
-            reason="final",
-            lease=lease,
-            spec_digest=digest,
-            parent=None,
-            clock=SystemClock(),
-        )
-    finally:
-        lease.release()
-    return entry.path
-
-
-def _load_model(directory: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    loaded: Any = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True)
-    return loaded.eval()
-
-
-def _load_tokenizer(directory: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(directory, local_files_only=True)
 
 
 @pytest.mark.parametrize("shape", MODELS)
@@ -147,7 +35,7 @@ def test_transformers_computes_our_logits_to_the_last_bit(
     start: Start, tmp_path: Path, shape: str
 ) -> None:
     run = start(MODELS[shape])
-    theirs = _load_model(run.export(tmp_path / "out"))
+    theirs = load_model(run.export(tmp_path / "out"))
     ids = tokens(MODELS[shape], sequences=3)
     with torch.no_grad():
         difference = run.model(ids) - theirs(ids).logits
@@ -171,7 +59,7 @@ def test_the_exported_weights_are_all_used_and_none_is_missing(
 def test_transformers_writes_the_same_tokens_greedily(start: Start, tmp_path: Path) -> None:
     run = start(MODELS["d3"])
     out = run.export(tmp_path / "out")
-    theirs, their_tokenizer = _load_model(out), _load_tokenizer(out)
+    theirs, their_tokenizer = load_model(out), load_tokenizer(out)
     prompt = "def shorten(text, width"
     inputs = their_tokenizer(prompt, return_tensors="pt")
     expected = greedy(run.model, [run.tokenizer.bos, *run.tokenizer.encode(prompt)], 30)
@@ -182,7 +70,7 @@ def test_transformers_writes_the_same_tokens_greedily(start: Start, tmp_path: Pa
 
 def test_a_bf16_run_is_exported_with_its_exact_numbers(start: Start, tmp_path: Path) -> None:
     run = start(precision="bf16")
-    theirs = _load_model(run.export(tmp_path / "out"))
+    theirs = load_model(run.export(tmp_path / "out"))
     assert theirs.dtype == torch.float32
     embedding = run.model.transformer.wte.weight
     assert embedding.dtype == torch.bfloat16
@@ -191,7 +79,7 @@ def test_a_bf16_run_is_exported_with_its_exact_numbers(start: Start, tmp_path: P
 
 def test_the_exported_tokenizer_encodes_and_decodes_like_ours(start: Start, tmp_path: Path) -> None:
     run = start()
-    theirs, ours = _load_tokenizer(run.export(tmp_path / "out")), run.tokenizer
+    theirs, ours = load_tokenizer(run.export(tmp_path / "out")), run.tokenizer
     rng = random.Random(1)
     letters = "abeost'STL\u017fßİé中字한👩 \u200d\t\n\r\u00a0\u3000\u0085019²Ⅷ٣_-=#.()<|>"
     mixed = ["".join(rng.choices(letters, k=rng.randint(1, 30))) for _ in range(2000)]
@@ -204,7 +92,7 @@ def test_the_exported_tokenizer_encodes_and_decodes_like_ours(start: Start, tmp_
 
 def test_every_character_of_unicode_is_split_like_ours(start: Start, tmp_path: Path) -> None:
     run = start()
-    theirs, ours = _load_tokenizer(run.export(tmp_path / "out")), run.tokenizer
+    theirs, ours = load_tokenizer(run.export(tmp_path / "out")), run.tokenizer
     # one of each 37, and all of the first four thousand with their odd cases
     points = [*range(0x1000), *range(0x1000, 0x110000, 37)]
     letters = [chr(point) for point in points if unicodedata.category(chr(point)) != "Cs"]
@@ -216,7 +104,7 @@ def test_every_character_of_unicode_is_split_like_ours(start: Start, tmp_path: P
 
 def test_broken_utf8_decodes_like_ours(start: Start, tmp_path: Path) -> None:
     run = start()
-    theirs, ours = _load_tokenizer(run.export(tmp_path / "out")), run.tokenizer
+    theirs, ours = load_tokenizer(run.export(tmp_path / "out")), run.tokenizer
     rng = random.Random(2)
     for _ in range(500):
         ids = rng.choices(range(ours.vocab_size), k=rng.randint(1, 8))
@@ -225,7 +113,7 @@ def test_broken_utf8_decodes_like_ours(start: Start, tmp_path: Path) -> None:
 
 def test_special_tokens_have_our_ids_and_bos_comes_first(start: Start, tmp_path: Path) -> None:
     run = start()
-    theirs, ours = _load_tokenizer(run.export(tmp_path / "out")), run.tokenizer
+    theirs, ours = load_tokenizer(run.export(tmp_path / "out")), run.tokenizer
     assert theirs.encode("hello") == [ours.bos, *ours.encode("hello")]
     assert theirs.bos_token_id == ours.bos
     assert len(theirs) == ours.vocab_size
@@ -238,8 +126,8 @@ def test_the_command_exports_the_newest_whole_checkpoint(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = start()
-    newer = _save(run.dir, lively(MODELS["d1"], seed=40).state_dict(), step=9)
-    damaged = _save(run.dir, lively(MODELS["d1"], seed=41).state_dict(), step=12)
+    newer = save_checkpoint(run.dir, lively(MODELS["d1"], seed=40).state_dict(), step=9)
+    damaged = save_checkpoint(run.dir, lively(MODELS["d1"], seed=41).state_dict(), step=12)
     _flip_a_bit(damaged / "model.safetensors")
     out = tmp_path / "deep" / "out"
     assert export.main([str(run.dir), str(out), "--to", "hf"]) == 0
@@ -247,7 +135,7 @@ def test_the_command_exports_the_newest_whole_checkpoint(
     assert newer.name in said.out
     assert f"{damaged.name} is damaged" in said.err
     embedding = lively(MODELS["d1"], seed=40).transformer.wte.weight
-    assert torch.equal(_load_model(out).model.embed_tokens.weight, embedding)
+    assert torch.equal(load_model(out).model.embed_tokens.weight, embedding)
     assert sorted(path.name for path in out.parent.iterdir()) == ["out"]
 
 
