@@ -19,9 +19,9 @@ from torch.autograd.function import once_differentiable
 
 #: targets of this value are not counted
 IGNORED = -1
-#: rows at a time: they fit a CPU's cache, and keep a GPU busy
-_ROWS_CPU = 256
-_ROWS_GPU = 512
+#: rows at a time: they fit a CPU's cache, keep a GPU busy, and their logits at d32 take 0.3 GiB
+#: (trainer/sizing/memory.py counts with as many)
+_ROWS = 256
 
 
 def mean_loss(hidden: Tensor, weight: Tensor, targets: Tensor, cap: float) -> Tensor:
@@ -115,6 +115,5 @@ def _matmul_dtype(weight: Tensor) -> torch.dtype:
 
 
 def _chunks(hidden: Tensor) -> Iterator[slice]:
-    rows = _ROWS_CPU if hidden.device.type == "cpu" else _ROWS_GPU
-    for start in range(0, hidden.size(0), rows):
-        yield slice(start, start + rows)
+    for start in range(0, hidden.size(0), _ROWS):
+        yield slice(start, start + _ROWS)

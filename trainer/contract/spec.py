@@ -110,8 +110,11 @@ class MemorySpec:
     changed at any start of a run; the others are part of what it computes. Figures are for d32
     (1,879,048,192 parameters) and 8-bit states.
 
-    An 8 GB card ("RTX 4070 Laptop") takes d32 with precision = "nf4", micro_batch = 2 and
-    gradients = "host" (about 25 GB of host memory), or "qlora-4bit" and micro_batch = 2 (none).
+    A 12 GB card (RTX 4070) takes d32 with precision = "bf16-8bit" or "int8", micro_batch = 4 and
+    everything else "auto": 10 GiB of the card, 4 GB of host memory. An 8 GB card ("RTX 4070
+    Laptop") takes it with precision = "nf4", micro_batch = 2 and gradients = "host": about 4 GiB
+    and 15 GB of host memory; or with precision = "qlora-4bit", micro_batch = 2 and
+    optimizer_state = "device": about 6.5 GiB, and 3 GB of host memory for its gradients.
     """
 
     #: one of PLACES. "host" parks the state in (pinned) host memory between steps and streams it
@@ -120,7 +123,8 @@ class MemorySpec:
     optimizer_state: str = "auto"
     #: one of PLACES. On the device they are summed up in the weights' dtype (3.8 GB, at most 64
     #: micro-batches in bf16); "host" sums up in float32 (7.5 GB of host memory) and sends them
-    #: over PCIe with every micro-batch, about 0.3 s each. "auto": host above 64 micro-batches
+    #: over PCIe with every micro-batch, somewhat under a second each. "auto": on the host where
+    #: the device may not
     gradients: str = "auto"
     #: one of SWITCH. "on" computes each block a second time in the backward pass instead of
     #: keeping its activations: a third more FLOPs for a sixth of the memory.

@@ -165,7 +165,7 @@ def storage_of(spec: RunSpec) -> Storage:
     if spec.train.mlp_codec == "ternary":
         known = [each for each in known if each.name.endswith("ternary")]
     wanted = known[0].muon if spec.train.optimizer == "auto" else spec.train.optimizer == "muon"
-    base = next((each for each in known if each.muon == wanted), known[0])
+    base = next((each for each in known if each.muon == wanted), None) or _with_adamw(known[0])
     if spec.memory.residual == "off":
         base = _without_residual(base)
     memory = spec.memory
@@ -182,6 +182,14 @@ def storage_of(spec: RunSpec) -> Storage:
 
 def _chosen(switch: str, thrifty: str, by_itself: bool) -> bool:
     return by_itself if switch == "auto" else switch == thrifty
+
+
+def _with_adamw(storage: Storage) -> Storage:
+    """8-bit AdamW for the matrices of the blocks, too: two moments where Muon has one."""
+    attention, mlp = (
+        dataclasses.replace(kept, state=_ADAMW8) for kept in (storage.attention, storage.mlp)
+    )
+    return dataclasses.replace(storage, attention=attention, mlp=mlp, muon=False)
 
 
 def _without_residual(storage: Storage) -> Storage:

@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.contract import spec, toml
-from trainer.contract.spec import CheckpointSpec, DataSpec, ModelSpec, RunSpec, TrainSpec
+from trainer.contract.spec import (
+    CheckpointSpec,
+    DataSpec,
+    MemorySpec,
+    ModelSpec,
+    RunSpec,
+    TrainSpec,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -160,6 +167,48 @@ def test_saving_habits_do_not_change_the_digest_and_all_else_does() -> None:
         dataclasses.replace(run, train=TrainSpec(steps=1)),
     ]
     assert len({other.digest() for other in (run, *others)}) == len(others) + 1
+
+
+def test_where_state_rests_does_not_change_the_digest_and_what_is_summed_where_does() -> None:
+    run = RunSpec(name="x")
+    for harmless in (
+        MemorySpec(optimizer_state="host"),
+        MemorySpec(optimizer_state="device", activation_checkpointing="on"),
+    ):
+        assert dataclasses.replace(run, memory=harmless).digest() == run.digest()
+    others = [
+        dataclasses.replace(run, memory=MemorySpec(gradients="host")),
+        dataclasses.replace(run, memory=MemorySpec(residual="always")),
+        dataclasses.replace(run, memory=MemorySpec(residual="off")),
+        dataclasses.replace(run, train=TrainSpec(optimizer="adamw8")),
+        dataclasses.replace(run, train=TrainSpec(precision="auto")),
+    ]
+    assert len({other.digest() for other in (run, *others)}) == len(others) + 1
+
+
+def test_runs_of_the_first_release_keep_their_digest() -> None:
+    """They were pinned before there was a [memory] table."""
+    assert RunSpec(name="x").digest() == (
+        "31fb99dce623ab2e02bce14007ec5efffdb55095ddbb58ddc7282e9dd90f0448"
+    )
+
+
+def test_the_memory_switches_are_checked() -> None:
+    found = problems_of(
+        {"name": "x", "memory": {"gradients": "hst", "residual": "warm", "activations": "on"}}
+    )
+    assert any("memory.activations: unknown key" in problem for problem in found)
+    found = problems_of({"name": "x", "memory": {"gradients": "hots", "residual": "warm"}})
+    assert any("memory.gradients: no such choice 'hots'" in problem for problem in found)
+    assert any("memory.residual" in problem and "warmdown" in problem for problem in found)
+    found = problems_of({"name": "x", "train": {"optimizer": "adam8"}})
+    assert any("train.optimizer" in p and "did you mean 'adamw8'?" in p for p in found)
+
+
+@pytest.mark.parametrize("precision", spec.PRECISIONS)
+def test_every_recipe_can_be_asked_for(precision: str) -> None:
+    found = spec.from_dict({"name": "x", "train": {"precision": precision}})
+    assert found.train.precision == precision
 
 
 def test_relative_corpus_is_taken_from_the_file_s_own_directory(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def tiny_spec(corpus: Path, **changes: Any) -> RunSpec:
         ),
         checkpoint=CheckpointSpec(every_seconds=NEVER_SECONDS),
     )
-    for part in ("model", "data", "train", "checkpoint"):
+    for part in ("model", "data", "train", "memory", "checkpoint"):
         old = getattr(spec, part)
         own = {item.name for item in dataclasses.fields(old)} & changes.keys()
         new = dataclasses.replace(old, **{name: changes.pop(name) for name in own})

@@ -43,6 +43,17 @@ def test_threads_come_from_the_spec_then_from_the_first_start_then_from_the_mach
     assert environment.threads_for(free, 0) == environment.available_cores()
 
 
+def test_an_automatic_recipe_suits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = tiny_spec(Path("x"), precision="auto").train
+    assert environment.precision_for(free, CPU) == "bf16"
+    cuda = torch.device("cuda")
+    for capability, expected in (((8, 9), "int8"), ((8, 6), "bf16-8bit"), ((9, 0), "bf16-8bit")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
+        assert environment.precision_for(free, cuda) == expected
+        fixed = tiny_spec(Path("x"), precision="fp32").train
+        assert environment.precision_for(fixed, cuda) == "fp32"
+
+
 def test_settling_sets_the_threads_and_may_be_done_again() -> None:
     environment.settle(CPU, 1)
     environment.settle(CPU, 2)

@@ -88,3 +88,27 @@ def test_other_saving_habits_are_no_other_spec(tmp_path: Path, pinned: record.Re
     other = tiny_spec(tmp_path, every_seconds=1.0, keep=9)
     record.refuse_other_spec(pinned, other)
     assert other != pinned.spec
+
+
+def test_where_state_rests_may_change_at_any_start(tmp_path: Path, pinned: record.Record) -> None:
+    other = tiny_spec(tmp_path, optimizer_state="host", activation_checkpointing="on")
+    record.refuse_other_spec(pinned, other)
+    assert other.to_dict() != pinned.spec
+
+
+def test_another_recipe_is_another_run_and_both_are_named(
+    tmp_path: Path, pinned: record.Record
+) -> None:
+    other = tiny_spec(tmp_path, precision="bf16-8bit", optimizer_state="host")
+    with pytest.raises(SpecChangedError, match="'fp32' -> 'bf16-8bit'") as refused:
+        record.refuse_other_spec(pinned, other)
+    assert "optimizer_state" not in str(refused.value)
+
+
+def test_what_auto_meant_is_written_and_read_back(tmp_path: Path, pinned: record.Record) -> None:
+    spec = tiny_spec(tmp_path, precision="auto")
+    assert pinned.settled(spec) == spec
+    record.write(tmp_path, dataclasses.replace(pinned, precision="int8"))
+    found = record.read(tmp_path)
+    assert found is not None
+    assert found.settled(spec) == tiny_spec(tmp_path, precision="int8")

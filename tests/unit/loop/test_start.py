@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -274,3 +275,30 @@ def test_memory_that_is_full_is_explained(
     assert support.train(job, link) == 1
     assert link.last.kind == "out_of_memory"
     assert "leaner train.precision" in link.last.message
+
+
+def test_an_automatic_recipe_is_settled_once_and_pinned(
+    spec: RunSpec, run_dir: Path, data_dir: Path
+) -> None:
+    auto = dataclasses.replace(spec, train=dataclasses.replace(spec.train, precision="auto"))
+    first = Puppeteer(lambda event: [Stop()] if isinstance(event, Step) else [])
+    assert support.train(support.job_for(auto, run_dir, data_dir), first) == 0
+    (told,) = [notice for notice in first.of(Notice) if notice.kind == "recipe_settled"]
+    assert "bf16" in told.message
+    pinned = record.read(run_dir)
+    assert pinned is not None
+    assert pinned.precision == "bf16"
+    again = Puppeteer()
+    assert support.train(support.job_for(auto, run_dir, data_dir), again) == 0
+    assert isinstance(again.last, Finished)
+    assert not [notice for notice in again.of(Notice) if notice.kind == "recipe_settled"]
+
+
+def test_a_recipe_that_cannot_do_what_the_spec_asks_is_refused_in_words(
+    spec: RunSpec, run_dir: Path, data_dir: Path
+) -> None:
+    wrong = dataclasses.replace(spec, train=dataclasses.replace(spec.train, optimizer="adamw8"))
+    failed = refused(support.job_for(wrong, run_dir, data_dir), 1)
+    assert failed.kind == "state"
+    assert not failed.retry
+    assert "adamw8" in failed.message

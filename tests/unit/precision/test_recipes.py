@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests.unit.precision import small
 from tests.unit.precision.small import CPU, NAMES, STEPS, VARIANTS
+from trainer import sizing
 from trainer.contract.spec import PRECISIONS, ModelSpec
 from trainer.model import LOGIT_CAP, NanoChat, norm
 from trainer.precision import RECIPES, recipe, settle
@@ -213,6 +214,16 @@ def test_names_of_the_saved_tensors_do_not_clash(name: str) -> None:
     assert live.weights == sum(tensor.nbytes for tensor in files["model"].values())
     optimizer = sum(tensor.nbytes for tensor in files["optimizer"].values())
     assert live.optimizer_on_device + live.optimizer_on_host == optimizer
+
+
+@every_variant
+def test_the_plan_knows_how_large_a_checkpoint_is(name: str, rule: str) -> None:
+    """In the warm-down, when all of it is there."""
+    state = small.state_of(name, rule, warmdown_ratio=1.0)
+    small.train(state, 2)
+    real = sum(tensor.nbytes for tensors in state.files().values() for tensor in tensors.values())
+    planned = sizing.checkpoint_bytes(small.spec_of(name, rule))
+    assert 0 <= planned - real < 100_000
 
 
 @every_recipe
