@@ -26,6 +26,8 @@ from orchestrator.errors import HomerunError, Invalid, Misconfigured, NotFound, 
 from orchestrator.orders import SaveOrder
 from orchestrator.store import Store, Transaction
 from orchestrator.supervisor import Supervisor, Wake
+from orchestrator.tariff.keeper import PriceKeeper
+from orchestrator.tariff.report import PricesReport
 from trainer.checkpoint import catalog
 from trainer.checkpoint.catalog import Verdict
 from trainer.contract import spec as run_spec
@@ -40,8 +42,15 @@ _LIFTED_BY_RESUME = (Reason.USER, Reason.CRASH_LOOP)
 class Commands:
     """The backend of the web side; every method may be called from any thread."""
 
-    def __init__(self, store: Store, supervisor: Supervisor, config: configuration.Config) -> None:
+    def __init__(
+        self,
+        store: Store,
+        supervisor: Supervisor,
+        config: configuration.Config,
+        prices: PriceKeeper,
+    ) -> None:
         self._store = store
+        self._prices = prices
         self._supervisor = supervisor
         self._config = config
 
@@ -96,6 +105,9 @@ class Commands:
     def log_file(self, run: str | None) -> Path:
         with self._store.transaction() as tx:
             return self._supervisor.paths.run(_known_or_current(tx, run).name) / "trainer.log"
+
+    def prices(self, hours: int) -> PricesReport:
+        return self._prices.report(hours)
 
     def config_view(self) -> dict[str, Any]:
         return configuration.view(self._config)

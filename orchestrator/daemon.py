@@ -41,6 +41,8 @@ from orchestrator.paths import Paths
 from orchestrator.senses import Sense
 from orchestrator.store import Store
 from orchestrator.supervisor import Supervisor
+from orchestrator.tariff.http import RealHttp
+from orchestrator.tariff.keeper import PriceKeeper
 from orchestrator.ups_sense import UpsSense
 from orchestrator.version import VERSION
 from orchestrator.web.server import WebServer
@@ -63,6 +65,7 @@ class Daemon:
     store: Store
     supervisor: Supervisor
     commands: Commands
+    prices: PriceKeeper
     web: WebServer
     calendar: Calendar
     notifier: Notifier
@@ -126,9 +129,11 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
         boot_id=boot_id(),
         senses=_senses(config, clock, stack),
     )
-    commands = Commands(store, supervisor, config)
+    prices = PriceKeeper(config.tariff, store, RealHttp(clock), clock, seed=boot_id())
+    prices.open()
+    commands = Commands(store, supervisor, config, prices)
     notifier = Notifier(os.environ)
-    return Daemon(config, paths, store, supervisor, commands, web, Calendar(), notifier)
+    return Daemon(config, paths, store, supervisor, commands, prices, web, Calendar(), notifier)
 
 
 def _senses(config: Config, clock: Clock, stack: contextlib.ExitStack) -> list[Sense]:
@@ -328,6 +333,9 @@ def _fill_calendar(daemon: Daemon) -> None:
     if not daemon.config.store.url and not daemon.config.store.url_file:
         daemon.calendar.daily(4, 30, "store-backup", lambda: backup_store(daemon))
     daemon.calendar.every(timedelta(hours=1), "retention", lambda: sweep_checkpoints(daemon))
+    if daemon.config.tariff.service:
+        daemon.calendar.every(timedelta(seconds=30), "prices", daemon.prices.refresh)
+        daemon.calendar.daily(4, 50, "price-retention", daemon.prices.forget_old)
 
 
 def _fill_with_messages(daemon: Daemon) -> None:

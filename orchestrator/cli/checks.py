@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import render
+from orchestrator.cli import price_check, render
 from orchestrator.cli.groups.version import installed
 from orchestrator.cli.session import Session
 from orchestrator.errors import HomerunError, Misconfigured
@@ -85,6 +85,7 @@ def run_all(session: Session) -> Iterator[Check]:
     if loaded is not None:
         yield from state(loaded.config, up=up)
         yield from secrets(loaded.config)
+        yield prices(session, loaded.config, up=up)
         yield ups(loaded.config)
     yield gpu()
     yield clock_synchronised()
@@ -254,8 +255,18 @@ def secrets(config: Config) -> Iterator[Check]:
     if config.web.token_file:
         file = Path(config.web.token_file)
         yield _secret("token", file, "write a long random text into it")
+    if config.tariff.token_file and config.tariff.service:
+        yield _secret("price token", Path(config.tariff.token_file), "write the token into it")
     if config.notify.urls_file:
         yield _secret("messages", Path(config.notify.urls_file), "write one apprise URL a line")
+
+
+def prices(session: Session, config: Config, *, up: bool) -> Check:
+    """The prices are known. A run does not need them; a plan does."""
+    found = price_check.finding(session, config, up=up)
+    if found.ok:
+        return Check("prices", State.OK, found.message)
+    return Check("prices", State.WARNING, found.message, found.fix)
 
 
 def _secret(name: str, file: Path, fix: str) -> Check:

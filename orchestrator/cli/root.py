@@ -25,6 +25,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "logs": "events:logs",
         "runs": "runs:runs",
         "checkpoints": "checkpoints:checkpoints",
+        "prices": "prices:prices",
     },
     "Say what to do": {
         "pause": "holds:pause",

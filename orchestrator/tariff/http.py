@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from orchestrator.home.clock import Clock
 from orchestrator.version import VERSION
 
-TIMEOUT_SECONDS = 20.0
+#: a daemon that ends waits for the request under way, so not for long
+TIMEOUT_SECONDS = 10.0
 #: a month of quarter-hours for every area of a market is a tenth of it
 MAX_BYTES = 16_000_000
 _CHUNK_BYTES = 65_536

@@ -15,6 +15,7 @@ from orchestrator.domain import (
     Sample,
     Snapshot,
 )
+from orchestrator.tariff.report import PricesReport
 from trainer.checkpoint.catalog import Verdict
 
 
@@ -67,6 +68,9 @@ class Backend(Protocol):
 
     def log_file(self, run: str | None) -> Path:
         """The trainer's log of a run (None: of the active or latest run)."""
+
+    def prices(self, hours: int) -> PricesReport:
+        """The prices of the next hours; an empty report where no tariff is configured."""
 
     def config_view(self) -> dict[str, Any]:
         """The effective configuration, secrets masked."""

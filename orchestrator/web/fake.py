@@ -33,10 +33,13 @@ from orchestrator.domain import (
 from orchestrator.errors import Held, Invalid, Misconfigured, NotFound, Refused
 from orchestrator.headline import headline
 from orchestrator.home.clock import Clock, FakeClock
+from orchestrator.tariff.report import PricesReport, report
+from orchestrator.tariff.slots import PriceSeries
 from orchestrator.web.fake_figures import (
     BATCH_TOKENS,
     STEP_SECONDS,
     STEPS,
+    TARIFF,
     daemon_view,
     loss_of,
     run_of,
@@ -183,6 +186,9 @@ class FakeBackend:
         if run is not None:
             self.run(run)
         return self._log
+
+    def prices(self, hours: int) -> PricesReport:
+        return report(TARIFF, PriceSeries("EUR", ()), None, self._clock.now(), hours)
 
     def config_view(self) -> dict[str, Any]:
         return {"web": {"host": "127.0.0.1", "port": 8420, "token_file": "***"}}

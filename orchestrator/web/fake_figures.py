@@ -7,8 +7,10 @@ import math
 import os
 import random
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from orchestrator.domain import DaemonView, Power, Run, RunState, RunView, Sample
+from orchestrator.tariff.table import TariffConfig
 from orchestrator.version import VERSION
 from trainer.contract import spec as run_spec
 
@@ -16,6 +18,7 @@ STEPS = 5_000
 STEP_SECONDS = 2.0
 BATCH_TOKENS = 16_384
 _EVAL_EVERY = 250
+TARIFF = TariffConfig(currency="EUR", price_per_kwh=Decimal("0.31"))
 
 
 def run_of(name: str, state: RunState, now: datetime) -> Run:

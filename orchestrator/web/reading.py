@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestrator.domain import SCHEMA, to_json
+from orchestrator.tariff.report import LEAST_HOURS, MOST_HOURS
 from orchestrator.version import VERSION
 from orchestrator.web.answers import answer
 from orchestrator.web.backend import Backend
@@ -37,6 +38,7 @@ class Reading:
             Route("/checkpoints", self.checkpoints),
             Route("/journal", self.journal),
             Route("/logs", self.logs),
+            Route("/prices", self.prices),
             Route("/config", self.config),
             Route("/version", self.version),
         ]
@@ -90,6 +92,10 @@ class Reading:
     def _tail(self, run: str | None, lines: int) -> tuple[Path, list[str]]:
         path = self._backend.log_file(run)
         return path, tail(path, lines)
+
+    async def prices(self, request: Request) -> Response:
+        hours = Query(request, ("hours",)).number("hours", 48, LEAST_HOURS, MOST_HOURS)
+        return answer(await run_in_threadpool(self._backend.prices, hours))
 
     async def config(self, request: Request) -> Response:
         Query(request, ())

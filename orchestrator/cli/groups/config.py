@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator import places
+from orchestrator.cli import price_check, render
 from orchestrator.cli.session import Session, config_option, emit, json_option
 from orchestrator.errors import HomerunError, Refused
 
@@ -28,14 +29,19 @@ def config() -> None:
 def check(session: Session, config: Path | None, as_json: bool) -> None:
     """Say whether the file is right; name every problem with its line.
 
+    Of a tariff it tells what it costs now and next.
+
     Exit code 78 says that it is not.
     """
     loaded = _load(session, config)
     file = str(loaded.file) if loaded.file else None
     if as_json:
-        emit("config", {"ok": True, "file": file})
+        tariff = price_check.facts(session, loaded.config)
+        emit("config", {"ok": True, "file": file, "tariff": tariff})
         return
     click.echo(f"{file or 'No file; the defaults'}: fine")
+    for sentence in price_check.sentences(session, loaded.config):
+        click.echo("\n".join(render.wrap(sentence, session.width)))
 
 
 @config.command()

@@ -17,6 +17,8 @@ from orchestrator.paths import Paths
 from orchestrator.senses import Sense
 from orchestrator.store import Store
 from orchestrator.supervisor import Supervisor
+from orchestrator.tariff.http import FakeHttp, Reply
+from orchestrator.tariff.keeper import PriceKeeper
 from trainer.contract import messages as m
 
 SPEC: dict[str, Any] = {
@@ -54,7 +56,10 @@ class Rig:
             boot_id=self.boot,
             senses=self.senses,
         )
-        self.commands = Commands(self.store, self.supervisor, Config())
+        config = Config()
+        http = FakeHttp(lambda request: Reply(404))
+        prices = PriceKeeper(config.tariff, self.store, http, self.clock, "rig")
+        self.commands = Commands(self.store, self.supervisor, config, prices)
         self.supervisor.recover()
 
     def _make_engine(self, notify: Any) -> FakeEngine:

@@ -155,3 +155,15 @@ def test_daemon_that_fails_to_answer_says_so_and_lives_on(
     eventually(lambda: "secret detail" in caplog.text)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert site.client.get("/healthz").text == "ok\n"
+
+
+def test_prices_are_told_slot_by_slot(site: Site) -> None:
+    answer = get(site, "prices?hours=3")
+    assert answer["unit"] == "EUR/kWh"
+    assert [slot["price"] for slot in answer["slots"]] == [0.31] * 3
+    assert {slot["source"] for slot in answer["slots"]} == {"fixed"}
+    assert len(get(site, "prices")["slots"]) == 48
+    assert answer["source"]["configured"] is True
+    wrong = site.client.get("/api/v1/prices?hours=337")
+    assert wrong.status_code == 400
+    assert "hours: must be at most 336" in problem(wrong)["message"]
