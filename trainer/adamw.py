@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from trainer.moments import BLOCK, functional
+from trainer.bnb import functional
+from trainer.moments import BLOCK
 from trainer.precision.kept import Kept, Moment
 from trainer.precision.resting import Resting, Shelf
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from trainer.bnb import functional
 from trainer.precision.resting import Resting, Shelf
 
 #: numbers that share one scale (bitsandbytes' own default for optimizer state)
@@ -77,16 +77,6 @@ class Int8Momentum:
 
     def resting(self) -> Mapping[str, Resting]:
         return {"": self._codes, "scale": self._scales}
-
-
-@functools.cache
-def functional() -> Any:
-    """bitsandbytes' primitives; imported only by recipes that need them, for it takes seconds."""
-    # it complains on every CPU about a kernel for 4-bit inference, which nobody here uses
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    import bitsandbytes.functional
-
-    return bitsandbytes.functional
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """The int8 matmul and its quantisation as Triton kernels. Import it only where CUDA is used.
 
 The matmul multiplies its scales back before anything is written, so the int32 sums never travel
-through memory. The quantisation turns its operand while it is at it, so that each of the three
+through memory. What is summed over is a constant of each compiled kernel: a model has few such
+sizes. The quantisation turns its operand while it is at it, so that each of the three
 matmuls of a layer reads both of its operands along the sum, as int8 tensor cores want them.
 """
 
@@ -68,7 +69,7 @@ def _quantize_kernel(  # type: ignore[no-untyped-def] # Triton reads it, not Pyt
     codes,
     scales,
     rows,
-    columns,
+    columns: tl.constexpr,
     matrix_row,
     matrix_column,
     ROWS: tl.constexpr,  # noqa: N803 - Triton's way to write constants
@@ -109,7 +110,7 @@ def _product_kernel(  # type: ignore[no-untyped-def] # Triton reads it, not Pyth
     result,
     rows,
     columns,
-    inner,
+    inner: tl.constexpr,
     TILE_M: tl.constexpr,  # noqa: N803 - Triton's way to write constants
     TILE_N: tl.constexpr,  # noqa: N803
     TILE_K: tl.constexpr,  # noqa: N803

@@ -40,14 +40,16 @@ def main() -> None:
     pointers |= {"left_scales": "*fp32", "right_scales": "*fp32"}
     for tile in int8_triton.TILES:
         options = {"num_warps": tile.num_warps, "num_stages": tile.num_stages}
-        made = _compile(product, pointers, {**tile.kwargs, "BAND": 8}, **options)
+        made = _compile(product, pointers, {**tile.kwargs, "BAND": 8, "inner": 2048}, **options)
         assert INT8_MMA in made.asm["ptx"]
         assert made.metadata.shared <= SHARED_BYTES
         assert made.asm["cubin"]
     pointers = {"matrix": "*bf16", "codes": "*i8", "scales": "*fp32"}
     for along in ("matrix_column", "matrix_row"):
         made = _compile(
-            int8_triton._quantize_kernel, pointers, {along: 1, "ROWS": 32, "COLUMNS": 128}
+            int8_triton._quantize_kernel,
+            pointers,
+            {along: 1, "columns": 2048, "ROWS": 32, "COLUMNS": 128},
         )
         assert made.asm["cubin"]
     print("all compiled")

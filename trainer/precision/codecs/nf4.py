@@ -5,7 +5,6 @@ The arithmetic and the bytes are bitsandbytes' own, so that its users can load w
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.bnb import functional
 from trainer.precision.codecs.base import Layout, Packed, blocks_of
 
 BLOCK = 64
@@ -90,11 +90,3 @@ def quant_state(packed: Packed, shape: Sequence[int], dtype: torch.dtype) -> Any
         )
         state.nested = True
     return state
-
-
-@functools.cache
-def functional() -> Any:
-    """bitsandbytes' primitives; imported only when they are used, for it takes seconds."""
-    import bitsandbytes.functional
-
-    return bitsandbytes.functional
