@@ -23,6 +23,11 @@ class Paths:
         return self.state / "data"
 
     @property
+    def corpora(self) -> Path:
+        """Fetched corpora, one directory each."""
+        return self.state / "corpora"
+
+    @property
     def store(self) -> Path:
         """The embedded database."""
         return self.state / "homerun.sqlite"

@@ -9,10 +9,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
 
 import click
 
+from orchestrator.cli.session import emit
 from orchestrator.errors import HomerunError
 
 
@@ -26,16 +26,17 @@ def run(module: str, arguments: Sequence[str]) -> None:
         raise click.exceptions.Exit(code)
 
 
-def answer(module: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The same for a program that prints one object of JSON."""
+def relay(noun: str, module: str, arguments: Sequence[str]) -> None:
+    """The same for a program that prints one object of JSON, which is printed under ``noun``."""
     code, text = _run(module, arguments, subprocess.PIPE)
+    if text or not code:
+        try:
+            value = json.loads(text or b"")
+        except ValueError:
+            raise HomerunError(f"{module} gave no answer", "see the lines above") from None
+        emit(noun, value)
     if code:
         raise click.exceptions.Exit(code)
-    try:
-        value: dict[str, Any] = json.loads(text or b"")
-    except ValueError:
-        raise HomerunError(f"{module} gave no answer", "see the lines above") from None
-    return value
 
 
 def _run(module: str, arguments: Sequence[str], stdout: int | None) -> tuple[int, bytes | None]:

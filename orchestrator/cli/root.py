@@ -40,8 +40,9 @@ COMMANDS: dict[str, dict[str, str]] = {
         "eval": "model:evaluate",
         "export": "export:export",
     },
-    "Plan it": {
+    "Prepare it": {
         "plan": "plan:plan",
+        "data": "data:data",
     },
     "Run it": {
         "demo": "serve:demo",

@@ -5,6 +5,6 @@ sampling      one text
 conversation  text in turns
 evaluation    bits per byte
 texts         files and standard input as batches
-screen        text for a terminal as it comes; bar: how far a long piece of work is
+screen        text for a terminal as it comes
 __main__      the command line, which ``homerun sample``, ``chat`` and ``eval`` start
 """

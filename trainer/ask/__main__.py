@@ -7,52 +7,33 @@ Exit code 0, or 1 with what is wrong on standard error, or 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.ask.bar import Bar
-from trainer.ask.errors import AskError
 from trainer.ask.screen import Page
+from trainer.bar import Bar
 from trainer.clock import SystemClock
 from trainer.contract.spec import RunSpec
-from trainer.data.errors import DataError
 from trainer.openmp import share_the_cores
+from trainer.program import end_with, in_words, natural
 
 if TYPE_CHECKING:
     from trainer.ask.trained import Trained
     from trainer.chat import Choice
     from trainer.data.tokenizer import Tokenizer
 
-_PR_SET_PDEATHSIG = 1
 _CLOCK = SystemClock()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit code."""
     given = _parser().parse_args(arguments)
-    _end_with(given.parent)
-    try:
-        return int(given.run(given))
-    except (AskError, DataError) as error:
-        sys.stderr.write(f"homerun: {error.message}\n")
-        if error.fix:
-            sys.stderr.write(f"  fix: {error.fix}\n")
-    except BrokenPipeError:
-        # nobody reads on; keep Python from trying to write what is left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, MemoryError) as error:
-        sys.stderr.write(f"homerun: {type(error).__name__}: {error}\n")
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return 130
-    return 1
+    end_with(given.parent)
+    return in_words(lambda: given.run(given))
 
 
 def _sample(given: argparse.Namespace) -> int:
@@ -172,22 +153,6 @@ def _print(trained: Trained, **figures: Any) -> None:
     sys.stdout.write(json.dumps({**about, **figures}) + "\n")
 
 
-def _end_with(parent: int) -> None:
-    """End when the command that started us does, however it dies."""
-    if not parent:
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        sys.exit(143)
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 1 << 63:
-        raise argparse.ArgumentTypeError("must be a whole number from 0 on")
-    return value
-
-
 def _warmth(text: str) -> float:
     value = float(text)
     if not 0.0 <= value <= 1e6:
@@ -205,24 +170,23 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("run_dir", type=Path)
         command.add_argument("--checkpoint", help="a name or a step; the newest whole one if not")
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-        command.add_argument("--threads", type=_natural, default=0, help="CPU threads; 0: as fits")
+        command.add_argument("--threads", type=natural, default=0, help="CPU threads; 0: as fits")
         command.add_argument("--data-dir", type=Path, help="prepared corpora, if they were moved")
         command.add_argument("--json", action="store_true")
         if name == "eval":
             command.add_argument(
                 "--text", action="append", default=[], help="a file, a directory, or - for stdin"
             )
-            command.add_argument("--tokens", type=_natural, help="of the validation split; 0: all")
+            command.add_argument("--tokens", type=natural, help="of the validation split; 0: all")
             continue
         if name == "sample":
             command.add_argument("--prompt")
-        command.add_argument("--tokens", type=_natural, default=256 if name == "sample" else 128)
+        command.add_argument("--tokens", type=natural, default=256 if name == "sample" else 128)
         command.add_argument("--temperature", type=_warmth, default=0.8)
-        command.add_argument("--top-k", type=_natural, default=50)
-        command.add_argument("--seed", type=_natural)
+        command.add_argument("--top-k", type=natural, default=50)
+        command.add_argument("--seed", type=natural)
     return parser
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        sys.exit(main())
+    sys.exit(main())

@@ -52,7 +52,8 @@ class DataSpec:
 
     #: a directory of .txt, .jsonl and .parquet files, or "default": Python's standard library
     corpus: str = DEFAULT_CORPUS
-    #: documents per thousand that are kept for validation, chosen by the hash of their text
+    #: documents per thousand that are kept for validation, chosen by the hash of their text;
+    #: a corpus with files below a directory "validation" has its validation split there instead
     validation_permille: int = field(default=20, metadata=_at_least(1, 500))
     #: characters of text that the tokenizer is trained on
     tokenizer_characters: int = field(default=2_000_000_000, metadata=_at_least(10_000))

@@ -16,6 +16,9 @@ from trainer.data.formats import READERS, Document, Reader, read_python, read_te
 #: installed packages and bytecode below the standard library are not part of it
 NOT_STDLIB = frozenset({"site-packages", "dist-packages", "__pycache__"})
 
+#: a corpus with files below a directory of this name has its validation split there
+VALIDATION = "validation"
+
 _CHUNK_BYTES = 1 << 22
 
 
@@ -51,6 +54,11 @@ class Corpus:
         """When the youngest file was changed, by the file system's clock."""
         return max(max(file.mtime_ns, file.ctime_ns) for file in self.files)
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether it says itself which documents are for validation, rather than their hashes."""
+        return any(_is_validation(file.name) for file in self.files)
+
     def fingerprint(self) -> str:
         """A hash over names, sizes and times: cheap, and another one after any change."""
         digest = hashlib.blake2b(os.fsencode(self.root), digest_size=16)
@@ -61,6 +69,8 @@ class Corpus:
 
     def digest(self, read: Callable[[int], None]) -> str:
         """A hash over the contents of all files in order; names do not count, endings do.
+
+        And so does what its own validation split is, if it has one.
 
         Args:
             read: told the bytes read so far, every few megabytes.
@@ -73,7 +83,8 @@ class Corpus:
                 own.update(chunk)
                 done_bytes += len(chunk)
                 read(done_bytes)
-            whole.update(_ending(file.name).encode() + b"\0" + own.digest())
+            mark = b"validation\0" if _is_validation(file.name) else b""
+            whole.update(mark + _ending(file.name).encode() + b"\0" + own.digest())
         return whole.hexdigest()
 
     def documents(self) -> Iterator[Document]:
@@ -82,11 +93,12 @@ class Corpus:
         Raises:
             DataError: a file cannot be read or is not what its name says; names file and line.
         """
-        before_bytes = 0
+        before_bytes, has_validation = 0, self.has_validation
         for file in self.files:
+            validation = _is_validation(file.name) if has_validation else None
             try:
-                for text, position in self.readers[_ending(file.name)](file.path):
-                    yield Document(text, before_bytes + position)
+                for text, position, _ in self.readers[_ending(file.name)](file.path):
+                    yield Document(text, before_bytes + position, validation)
             except OSError as error:
                 raise _unreadable(file.path, error) from None
             before_bytes += file.size_bytes
@@ -186,6 +198,10 @@ def _unreadable(path: Path, error: OSError) -> DataError:
         f"{path}: cannot be read: {error.strerror or error}",
         "check its permissions and the disk, or take it out of the corpus",
     )
+
+
+def _is_validation(name: str) -> bool:
+    return name.startswith(f"{VALIDATION}/")
 
 
 def _hidden(name: str) -> bool:

@@ -83,7 +83,7 @@ def open_dataset(data_dir: Path, dataset_id: str) -> Dataset:
         DataError: it is missing or damaged; names the file.
     """
     directory = data_dir / dataset_id
-    manifest = _read_manifest(directory, dataset_id)
+    manifest = read_manifest(directory, dataset_id)
     lazily = {name for names in manifest.shards.values() for name in names}
     for facts in manifest.files:
         _check(directory / facts.name, facts, contents=facts.name not in lazily)
@@ -104,8 +104,13 @@ def open_dataset(data_dir: Path, dataset_id: str) -> Dataset:
 
 def verify_shards(dataset: Dataset) -> None:
     """Read every file of a dataset in full; raises DataError naming the first damaged one."""
-    for facts in _read_manifest(dataset.dir, dataset.id).files:
-        _check(dataset.dir / facts.name, facts, contents=True)
+    verify_files(dataset.dir)
+
+
+def verify_files(directory: Path) -> None:
+    """The same for a dataset's directory, of which nothing needs to be open."""
+    for facts in read_manifest(directory, directory.name).files:
+        _check(directory / facts.name, facts, contents=True)
 
 
 def checksum(plain: Any) -> str:
@@ -114,7 +119,8 @@ def checksum(plain: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _read_manifest(directory: Path, dataset_id: str) -> Manifest:
+def read_manifest(directory: Path, dataset_id: str) -> Manifest:
+    """What the directory of a dataset holds; raises DataError when it is missing or damaged."""
     path = directory / MANIFEST
     if not _ID.fullmatch(dataset_id) or not directory.is_dir():
         raise DataError(f"{directory.parent}: has no dataset {dataset_id!r}", _FIX)

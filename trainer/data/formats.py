@@ -23,6 +23,8 @@ class Document(NamedTuple):
 
     text: str
     position: int
+    #: whether its corpus says that it is for validation; None when its hash decides
+    validation: bool | None = None
 
 
 def read_text(path: Path) -> Iterator[Document]:

@@ -24,7 +24,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.errors import DataError
 from trainer.data.formats import Document
 from trainer.data.shards import FileFacts, HashedFile
-from trainer.data.splits import Splits, place_of
+from trainer.data.splits import Splits, is_validation
 from trainer.data.storage import Storage, cannot_write
 from trainer.data.tokenizer import Tokenizer
 from trainer.data.watch import Progress, Watch
@@ -173,9 +173,9 @@ class Preparation:
 
     def _training_texts(self) -> Iterator[str]:
         permille = self._settings.validation_permille
-        for text, _ in self._corpus.documents():
-            if text and place_of(text) >= permille:
-                yield text
+        for document in self._corpus.documents():
+            if document.text and not is_validation(document, permille):
+                yield document.text
 
     def _tokenize(self, trained: Tokenizer, splits: Splits) -> None:
         self._watch.begin("tokenizing", self._trained)

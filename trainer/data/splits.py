@@ -27,6 +27,7 @@ class Splits:
         }
         #: the lowest and the highest place of any document
         self._lowest, self._highest = 1000, -1
+        self._says_itself = False
 
     @property
     def documents(self) -> int:
@@ -41,9 +42,8 @@ class Splits:
     def add(self, group: list[Document], encoded: list[NDArray[np.uint32]]) -> None:
         """Append documents, each to the split that its text decides."""
         for document, tokens in zip(group, encoded, strict=True):
-            place = place_of(document.text)
-            self._lowest, self._highest = min(self._lowest, place), max(self._highest, place)
-            split = "validation" if place < self._permille else "train"
+            self._note(document)
+            split = "validation" if is_validation(document, self._permille) else "train"
             self._writers[split].add([tokens])
 
     def close(self, dataset_id: str, settings: dict[str, Any], others: list[FileFacts]) -> Manifest:
@@ -66,6 +66,11 @@ class Splits:
         for writer in self._writers.values():
             writer.abandon()
 
+    def _note(self, document: Document) -> None:
+        place = place_of(document.text)
+        self._lowest, self._highest = min(self._lowest, place), max(self._highest, place)
+        self._says_itself = document.validation is not None
+
     def _check_both(self) -> None:
         for split, writer in self._writers.items():
             if not writer.documents:
@@ -76,11 +81,20 @@ class Splits:
                 )
 
     def _way_out(self, split: str) -> str:
+        if self._says_itself:
+            return "put documents both into its directory validation and beside it"
         if self._lowest >= self._highest:
             return "add documents with other texts; a corpus needs at least two"
         if split == "train":
             return f"set data.validation_permille to {self._highest} or less, or add documents"
         return f"set data.validation_permille to {self._lowest + 1} or more, or add documents"
+
+
+def is_validation(document: Document, permille: int) -> bool:
+    """Whether a document is for validation: as its corpus says, else by the hash of its text."""
+    if document.validation is None:
+        return place_of(document.text) < permille
+    return document.validation
 
 
 def place_of(text: str) -> int:

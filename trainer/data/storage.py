@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from trainer.data.dataset import Dataset, open_dataset
+from trainer.data.dataset import MANIFEST, Dataset, open_dataset
 from trainer.data.errors import DataError
 from trainer.data.watch import Watch
 
@@ -80,6 +80,10 @@ class Storage:
             return open_dataset(self.data_dir, dataset_id) if dataset_id else None
         except DataError:
             return None
+
+    def ids(self) -> list[str]:
+        """The datasets that are there, whatever their state."""
+        return sorted(path.parent.name for path in self.data_dir.glob(f"*/{MANIFEST}"))
 
     @contextmanager
     def building(self, dataset_id: str) -> Iterator[Path]:

@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli import child
 from orchestrator.cli.run_dirs import paths_of, run_dir
-from orchestrator.cli.session import Session, emit, json_option
+from orchestrator.cli.session import Session, json_option
 
 _PROGRAM = "trainer.ask"
 _NATURAL = click.IntRange(0)
@@ -80,7 +80,7 @@ def sample(session: Session, /, run: str, as_json: bool, **given: Any) -> None:
     """
     arguments = _arguments("sample", session, run, given)
     if as_json:
-        emit("sample", child.answer(_PROGRAM, [*arguments, "--json"]))
+        child.relay("sample", _PROGRAM, [*arguments, "--json"])
     else:
         child.run(_PROGRAM, arguments)
 
@@ -127,7 +127,7 @@ def evaluate(
     arguments = _arguments("eval", session, run, given)
     arguments += [f"--text={text}" for text in texts]
     if as_json:
-        emit("evaluation", child.answer(_PROGRAM, [*arguments, "--json"]))
+        child.relay("evaluation", _PROGRAM, [*arguments, "--json"])
     else:
         child.run(_PROGRAM, arguments)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from tests.unit.loop.support import HandClock
-from trainer.ask.bar import Bar
+from trainer.bar import Bar
 
 
 class Terminal(io.StringIO):
