@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 TORCH_INDEX ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run test check format bench-overhead bench-start bench-peer bench-recipes gpu-check test-long clean
+.PHONY: run test check format bench-overhead bench-start bench-peer bench-planner bench-recipes gpu-check test-long clean
 
 run: $(VENV)/.run
 	@$(BIN)/homerun demo
@@ -50,6 +50,11 @@ bench-peer: $(VENV)/.dev
 # takes about half an hour on two cores; the same command goes on where it was interrupted
 bench-recipes: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.recipes $(ARGS)
+
+# Real prices are not part of the product: PRICES names a directory of CSV files.
+PRICES ?= ../shared/prices
+bench-planner: $(VENV)/.dev
+	nice $(BIN)/python -m tests.bench.planner $(PRICES) --out deploy/bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.planning.multiplier import DONE, off, pause_of
-from orchestrator.planning.problem import Level, Pause, Problem, Slot
+from orchestrator.planning.problem import Level, Pause, Problem, Slot, Standing
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ class Walk:
         standing = problem.standing
         self._on, self._pause = standing.on, standing.pause
         self._lost = standing.loss_left_seconds / 3600.0 if standing.on else 0.0
+        self._age = standing.age_seconds
         self.choices: list[int] = []
         self.parts: list[Part] = []
         self.done = 0.0
@@ -117,9 +118,15 @@ class Walk:
             value=value,
         )
 
+    @property
+    def standing(self) -> Standing:
+        """How the machine stands after what was followed so far."""
+        return Standing(self._on, self._age, self._lost * 3600.0, self._pause)
+
     def take(self, slot: Slot, choice: int) -> None:
         """Do ``choice`` in ``slot``; nothing may come after the finish."""
         self.choices.append(choice)
+        self._age = slot.hours * 3600.0 + (self._age if (choice >= 0) == self._on else 0.0)
         if choice < 0:
             self._rest(slot, pause_of(choice))
             return
