@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from trainer.checkpoint import catalog
+from trainer.checkpoint import retention
 from trainer.checkpoint.catalog import checkpoints_dir
 from trainer.checkpoint.lease import next_token
 from trainer.clock import SystemClock
@@ -82,7 +82,7 @@ def _thin_out(job: Job) -> Callable[[Saved], None]:
     def thin_out(_saved: Saved) -> None:
         # an old checkpoint that cannot be deleted only costs space
         with contextlib.suppress(OSError):
-            catalog.retain(Path(job.run_dir), job.spec.checkpoint.keep, ())
+            retention.retain(Path(job.run_dir), retention.Policy(job.spec.checkpoint.keep))
 
     return thin_out
 

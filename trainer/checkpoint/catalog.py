@@ -1,7 +1,7 @@
-"""The catalog: which checkpoints a run has, which are whole, which may go. Free of torch.
+"""The catalog: which checkpoints a run has, and which of them are whole. Free of torch.
 
-This is the orchestrator's door to checkpoints. The directories are the truth: nothing here
-keeps an index, and no file anywhere says which checkpoint is the latest.
+With ``retention`` and ``mirror`` this is the orchestrator's door to checkpoints. The directories
+are the truth: nothing here keeps an index, and no file says which checkpoint is the latest.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ from trainer.checkpoint.lease import raise_fence as raise_fence
 from trainer.checkpoint.lease import read_fence
 
 DIRECTORY = "checkpoints"
-#: retention never leaves fewer whole checkpoints than this
-LEAST_KEPT = 2
+#: empty files beside a checkpoint's data: a person wants it kept; all its bytes were read back
+PINNED = "PINNED"
+VERIFIED = "VERIFIED"
 #: the key of a manifest's meta that names the checkpoints which it replaces
 UNDONE = "undone"
 _WHY = "WHY.txt"
@@ -159,48 +160,6 @@ def entry_of(path: Path, manifest: Manifest) -> Entry:
     )
 
 
-def retain(
-    run_dir: Path,
-    keep: int,
-    protect: Collection[str] = (),
-    *,
-    thorough: bool = False,
-    disk: Disk = REAL,
-) -> list[str]:
-    """Delete old checkpoints: all but the ``keep`` newest whole ones and those in ``protect``.
-
-    Damaged checkpoints do not count and are not touched. At least two whole ones always stay.
-    ``thorough`` counts as whole only what passes ``verify``, which reads every byte of the
-    ``keep`` newest; otherwise sizes and manifest decide.
-
-    Returns:
-        The names that are gone, newest first.
-
-    Raises:
-        OSError: a deletion failed; what was renamed to trash is left to ``sweep``.
-    """
-    finish_rollback(run_dir, disk=disk)
-    whole = 0
-    gone = []
-    entries = list_checkpoints(run_dir, disk=disk)
-    for entry in entries:
-        if whole < max(keep, LEAST_KEPT):
-            whole += 1 if not thorough or verify(entry.path, disk=disk).ok else 0
-        elif entry.name not in protect:
-            discard(entry.path, disk=disk)
-            gone.append(entry.name)
-    if entries:
-        _discard_undone(run_dir, entries[0].step, disk)
-    return gone
-
-
-def _discard_undone(run_dir: Path, step: int, disk: Disk) -> None:
-    """Delete what rollbacks set aside, once the run has got further than that by another way."""
-    for name in _named(run_dir, disk):
-        if name.kind == "undone" and name.step < step:
-            discard(checkpoints_dir(run_dir) / str(name), disk=disk)
-
-
 def discard(path: Path, *, disk: Disk = REAL) -> None:
     """Delete a committed checkpoint so that no crash leaves a half-deleted one in the list."""
     name = parse_name(path.name)
@@ -280,6 +239,11 @@ def generations(run_dir: Path, *, disk: Disk = REAL) -> list[Name]:
     return sorted(committed, key=lambda name: name.age, reverse=True)
 
 
+def undone(run_dir: Path, *, disk: Disk = REAL) -> list[Name]:
+    """The names of what rollbacks have set aside."""
+    return [name for name in _named(run_dir, disk) if name.kind == "undone"]
+
+
 def _named(run_dir: Path, disk: Disk) -> list[Name]:
     try:
         texts = disk.names(checkpoints_dir(run_dir))
@@ -340,7 +304,7 @@ def _strays(entry: Entry, disk: Disk) -> list[str]:
         names = disk.names(entry.path)
     except OSError as error:
         return [f"its directory cannot be listed: {error.strerror}"]
-    known = {*entry.manifest.files, MANIFEST}
+    known = {*entry.manifest.files, MANIFEST, PINNED, VERIFIED}
     return [f"{name}: not in the manifest, left alone" for name in names if name not in known]
 
 

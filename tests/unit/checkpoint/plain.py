@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainer.checkpoint import catalog
+from trainer.checkpoint import catalog, retention
 from trainer.checkpoint.catalog import Entry
 from trainer.checkpoint.commit import SaveError, Stream, commit
 from trainer.checkpoint.disk import REAL, Disk, ObservedDisk, Operation, RealDisk
@@ -111,7 +111,7 @@ def save_forever(run_dir: Path, keep: int) -> None:
             run_dir, step, attempt=lease.token, disk=disk, guard=lease, chunk_bytes=512
         )
         say(f"saved {entry.name}")
-        for name in catalog.retain(run_dir, keep, disk=disk):
+        for name in retention.retain(run_dir, retention.Policy(keep, 0, 0), disk=disk):
             say(f"deleted {name}")
 
 

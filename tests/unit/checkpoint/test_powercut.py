@@ -10,9 +10,9 @@ import pytest
 from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.checkpoint.powercut import cut_everywhere, without
 from tests.unit.checkpoint.rig import save_step
-from trainer.checkpoint.catalog import retain
 from trainer.checkpoint.disk import Operation, RecordingDisk
 from trainer.checkpoint.lease import Lease
+from trainer.checkpoint.retention import Policy, retain
 
 
 def record_saves(run_dir: Path, steps: int, keep: int) -> list[Operation]:
@@ -24,7 +24,7 @@ def record_saves(run_dir: Path, steps: int, keep: int) -> list[Operation]:
         for step in range(1, steps + 1):
             entry = save_step(run_dir, step, lease, disk=disk, chunk_bytes=24)
             disk.mark(f"saved {entry.name}")
-            retain(run_dir, keep, disk=disk)
+            retain(run_dir, Policy(keep, 0, 0), disk=disk)
     with Lease.take(run_dir, 2, disk=disk):
         disk.mark("fence 2")
     return disk.log

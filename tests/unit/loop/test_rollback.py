@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.loop import support
 from tests.unit.loop.support import Puppeteer
-from trainer.checkpoint import catalog
+from trainer.checkpoint import retention
 from trainer.checkpoint.disk import RealDisk
 from trainer.contract.messages import (
     Evaluated,
@@ -137,7 +137,7 @@ def test_what_came_after_the_good_checkpoint_is_set_aside_and_later_deleted(
         "undone-00000",
     ]
     assert seen[0][1] == back.checkpoint
-    catalog.retain(run_dir, 2)
+    retention.retain(run_dir, retention.Policy(2, 0, 0))
     assert not list((run_dir / "checkpoints").glob("undone-*"))
 
 
