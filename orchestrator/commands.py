@@ -23,13 +23,15 @@ from orchestrator.domain import (
     Snapshot,
 )
 from orchestrator.errors import HomerunError, Invalid, Misconfigured, NotFound, Refused
+from orchestrator.keeper import Keeper
 from orchestrator.orders import SaveOrder
 from orchestrator.store import Store, Transaction
 from orchestrator.supervisor import Supervisor, Wake
 from orchestrator.tariff.keeper import PriceKeeper
 from orchestrator.tariff.report import PricesReport
-from trainer.checkpoint import catalog
-from trainer.checkpoint.catalog import Verdict
+from trainer.checkpoint import catalog, retention
+from trainer.checkpoint.catalog import Entry, Verdict
+from trainer.checkpoint.retention import Choice
 from trainer.contract import spec as run_spec
 from trainer.contract.toml import InvalidFileError
 
@@ -48,11 +50,13 @@ class Commands:
         supervisor: Supervisor,
         config: configuration.Config,
         prices: PriceKeeper,
+        keeper: Keeper,
     ) -> None:
         self._store = store
         self._prices = prices
         self._supervisor = supervisor
         self._config = config
+        self._keeper = keeper
 
     # --- readers ----------------------------------------------------------------------------
 
@@ -81,14 +85,15 @@ class Commands:
     def verify_checkpoints(self, run: str | None, name: str | None) -> list[Verdict]:
         with self._store.transaction() as tx:
             run_dir = self._supervisor.paths.run(_known_or_current(tx, run).name)
-        entries = catalog.list_checkpoints(run_dir)
         if name is None:
+            entries = catalog.list_checkpoints(run_dir)
             return [catalog.verify(entry.path) for entry in entries] + catalog.damaged(run_dir)
-        chosen = [entry for entry in entries if entry.name == name]
-        if not chosen:
-            hint = _nearest(name, [entry.name for entry in entries])
-            raise NotFound(f"no checkpoint {name!r}", hint or "homerun checkpoints list")
-        return [catalog.verify(chosen[0].path)]
+        return [catalog.verify(_checkpoint(run_dir, name).path)]
+
+    def plan_retention(self, run: str | None) -> list[Choice]:
+        with self._store.transaction() as tx:
+            name = _known_or_current(tx, run).name
+        return self._keeper.plan(name)
 
     def journal(
         self, *, after: int = 0, limit: int = 100, run: str | None = None
@@ -196,6 +201,38 @@ class Commands:
                 f"the trainer did not answer within {SAVE_TIMEOUT_SECONDS:.0f} s", "homerun logs"
             ) from None
 
+    def prune(self, run: str | None, source: str) -> list[Choice]:
+        with self._store.transaction() as tx:
+            name = _known_or_current(tx, run).name
+        plan = self._keeper.plan(name)
+        gone = self._keeper.retain(name)
+        self._supervisor.journal(
+            "pruned",
+            f"{len(gone)} checkpoints of {name} were deleted.",
+            run=name,
+            source=source,
+            names=gone,
+        )
+        return [choice for choice in plan if choice.keep or choice.name in gone]
+
+    def pin(self, run: str | None, name: str, *, pinned: bool, source: str) -> Verdict:
+        with self._store.transaction() as tx:
+            owner = _known_or_current(tx, run).name
+        entry = _checkpoint(self._supervisor.paths.run(owner), name)
+        try:
+            (retention.pin if pinned else retention.unpin)(entry.path)
+        except OSError as error:
+            raise Refused(f"{name} cannot be marked: {error.strerror}", "homerun doctor") from None
+        self._supervisor.journal(
+            "pinned" if pinned else "unpinned",
+            f"Checkpoint {name} stays until it is unpinned."
+            if pinned
+            else f"Retention decides on checkpoint {name} again.",
+            run=owner,
+            source=source,
+        )
+        return Verdict(name, entry.step, True, ())
+
     def _hold(
         self, run: str | None, effect: Effect, until: datetime | None, detail: str, source: str
     ) -> Hold:
@@ -236,6 +273,15 @@ class Commands:
 
     def _wake(self, *, forgive: bool = False) -> None:
         self._supervisor.inbox.put(Wake(commanded=True, forgive=forgive))
+
+
+def _checkpoint(run_dir: Path, name: str) -> Entry:
+    entries = catalog.list_checkpoints(run_dir)
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    hint = _nearest(name, [entry.name for entry in entries])
+    raise NotFound(f"no checkpoint {name!r}", hint or "homerun checkpoints list")
 
 
 def _known(tx: Transaction, name: str) -> Run:

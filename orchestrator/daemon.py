@@ -34,19 +34,19 @@ from orchestrator.home.messenger import AppriseMessenger
 from orchestrator.home.meter import best_meter
 from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
+from orchestrator.keeper import Keeper, tend_active
 from orchestrator.mainloop import MainLoop
 from orchestrator.notices import Budget
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
 from orchestrator.senses import Sense
 from orchestrator.store import Store
-from orchestrator.supervisor import Supervisor
+from orchestrator.supervisor import Count, Supervisor, Wake
 from orchestrator.tariff.http import RealHttp
 from orchestrator.tariff.keeper import PriceKeeper
 from orchestrator.ups_sense import UpsSense
 from orchestrator.version import VERSION
 from orchestrator.web.server import WebServer
-from trainer.checkpoint import catalog
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ class Daemon:
     prices: PriceKeeper
     web: WebServer
     calendar: Calendar
+    keeper: Keeper
     notifier: Notifier
 
 
@@ -131,9 +132,20 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
     )
     prices = PriceKeeper(config.tariff, store, RealHttp(clock), clock, seed=boot_id())
     prices.open()
-    commands = Commands(store, supervisor, config, prices)
+    keeper = Keeper(
+        store,
+        paths,
+        clock,
+        config.checkpoint,
+        wake=lambda: supervisor.inbox.put(Wake()),
+        count=lambda run, total: supervisor.inbox.put(Count(run, total)),
+    )
+    supervisor.tend, supervisor.relieve = keeper.tend, keeper.relieve
+    commands = Commands(store, supervisor, config, prices, keeper)
     notifier = Notifier(os.environ)
-    return Daemon(config, paths, store, supervisor, commands, prices, web, Calendar(), notifier)
+    return Daemon(
+        config, paths, store, supervisor, commands, prices, web, Calendar(), keeper, notifier
+    )
 
 
 def _senses(config: Config, clock: Clock, stack: contextlib.ExitStack) -> list[Sense]:
@@ -259,6 +271,7 @@ def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
     thread = _start_watch(watch, supervisor, stopped)
     with _signals(daemon):
         daemon.calendar.start()
+        daemon.keeper.start()
         daemon.notifier.ready()
         supervisor.journal("daemon_started", f"homerun {VERSION} started.", pid=os.getpid())
         log.info("homerun %s listens on %s", VERSION, daemon.web.url)
@@ -271,6 +284,7 @@ def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
             if thread is not None:
                 thread.join()
             daemon.calendar.stop()
+            daemon.keeper.stop()
             daemon.web.stop()
             daemon.paths.address.unlink(missing_ok=True)
 
@@ -332,7 +346,10 @@ def _signals(daemon: Daemon) -> Iterator[None]:
 def _fill_calendar(daemon: Daemon) -> None:
     if not daemon.config.store.url and not daemon.config.store.url_file:
         daemon.calendar.daily(4, 30, "store-backup", lambda: backup_store(daemon))
-    daemon.calendar.every(timedelta(hours=1), "retention", lambda: sweep_checkpoints(daemon))
+    daemon.calendar.every(
+        timedelta(hours=1), "retention", lambda: tend_active(daemon.keeper, daemon.commands.runs())
+    )
+    daemon.calendar.daily(5, 30, "scrub", daemon.keeper.look_at_all)
     if daemon.config.tariff.service:
         daemon.calendar.every(timedelta(seconds=30), "prices", daemon.prices.refresh)
         daemon.calendar.daily(4, 50, "price-retention", daemon.prices.forget_old)
@@ -360,17 +377,6 @@ def _fill_with_messages(daemon: Daemon) -> None:
 def backup_store(daemon: Daemon) -> None:
     """Copy the embedded database; replaces yesterday's copy only when today's is whole."""
     daemon.store.backup(daemon.paths.backup)
-
-
-def sweep_checkpoints(daemon: Daemon) -> None:
-    """Apply each run's retention again, for deletions that failed at their time."""
-    for run in daemon.commands.runs():
-        run_dir = daemon.paths.run(run.name)
-        if run.state is RunState.ACTIVE and run_dir.is_dir():
-            deleted = catalog.retain(run_dir, int(run.spec["checkpoint"]["keep"]), ())
-            with daemon.store.transaction() as tx:
-                for name in deleted:
-                    tx.checkpoints.remove(run.name, name)
 
 
 # --- the last word --------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from orchestrator.domain import (
 from orchestrator.engine.base import TrainerEvent
 from orchestrator.errors import Refused
 from orchestrator.progress import Life, Progress
-from trainer.checkpoint import catalog
 from trainer.contract import messages as m
 
 if TYPE_CHECKING:
@@ -183,21 +182,7 @@ class Listener:
             )
         if event.request:
             self._s.orders.settle(event.request, row)
-        self._retain(life.run, event.name)
-
-    def _retain(self, run: str, newest: str) -> None:
-        keep = self._s.keep_of(run)
-        run_dir = self._s.paths.run(run)
-        try:
-            deleted = catalog.retain(run_dir, keep, {newest})
-        except OSError as error:
-            self._s.journal(
-                "retention_failed", f"Old checkpoints stay: {error}.", severity="warning", run=run
-            )
-            return
-        with self._s.store.transaction() as tx:
-            for name in deleted:
-                tx.checkpoints.remove(run, name)
+        self._s.tend(life.run)
 
     def _rolled_back(self, life: Life, event: m.RolledBack) -> None:
         assert life.ready is not None, "nobody goes back before Ready"
@@ -237,6 +222,8 @@ class Listener:
             step=event.step,
             cause=event.kind,
         )
+        if event.kind == "disk_full":
+            self._s.relieve(life.run)
         if event.request:
             fix = "make room on the disk" if event.kind == "disk_full" else "homerun logs"
             self._s.orders.settle(event.request, Refused(f"not saved: {event.message}", fix))

@@ -61,7 +61,15 @@ class Wake:
     forgive: bool = False
 
 
-Item = Note | SaveOrder | Wake
+@dataclass(frozen=True)
+class Count:
+    """Something happened to a run that a total counts, outside the supervisor's thread."""
+
+    run: str
+    name: str
+
+
+Item = Note | SaveOrder | Wake | Count
 
 
 class Supervisor:
@@ -107,6 +115,9 @@ class Supervisor:
         self.orders = Orders()
         #: called after every tick, for the watchdog and for an end that is waited for
         self.after_tick: Callable[[], None] = lambda: None
+        #: called with the run after each save, and when the disk was too full for one
+        self.tend: Callable[[str], None] = lambda run: None
+        self.relieve: Callable[[str], None] = lambda run: None
         self._situation = Situation()
 
     # --- life of the daemon -----------------------------------------------------------------
@@ -209,6 +220,8 @@ class Supervisor:
                 self._order(item)
             case Wake():
                 self._woken(item)
+            case Count():
+                self.books.count(item.run, item.name)
 
     def _woken(self, wake: Wake) -> None:
         if wake.forgive:
@@ -229,12 +242,6 @@ class Supervisor:
     @property
     def _active(self) -> Run | None:
         return self._situation.register.run
-
-    def keep_of(self, run: str) -> int:
-        """How many checkpoints the run's spec keeps."""
-        if self._active is None or self._active.name != run:
-            return run_spec.CheckpointSpec().keep
-        return int(self._active.spec["checkpoint"]["keep"])
 
     def journal(
         self,

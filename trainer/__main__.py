@@ -82,7 +82,7 @@ def _thin_out(job: Job) -> Callable[[Saved], None]:
     def thin_out(_saved: Saved) -> None:
         # an old checkpoint that cannot be deleted only costs space
         with contextlib.suppress(OSError):
-            retention.retain(Path(job.run_dir), retention.Policy(job.spec.checkpoint.keep))
+            retention.retain(Path(job.run_dir), retention.Policy(job.spec.checkpoint.keep, 0, 0))
 
     return thin_out
 

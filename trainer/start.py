@@ -105,7 +105,7 @@ def _parts(
     )
     stepper = Stepper(spec, state, loader, desk, announcer, clock, peak, portions)
     examiner = Examiner(spec, state, dataset, desk, announcer, clock)
-    rollback = Rollback(Path(job.run_dir), spec, state, saver, announcer)
+    rollback = Rollback(Path(job.run_dir), pinned.settled(spec), state, saver, announcer)
     return Parts(state, saver, stepper, examiner, rollback)
 
 

@@ -46,6 +46,12 @@ class Samples:
             mine = mine.where(SampleRow.step.in_(_evenly(run, count, limit)))
         return [_value(row) for row in self._session.scalars(mine)]
 
+    def scores(self, run: str) -> dict[int, float]:
+        """Validation in bits per byte by step."""
+        mine = (SampleRow.run == run) & SampleRow.bits_per_byte.is_not(None)
+        rows = self._session.execute(select(SampleRow.step, SampleRow.bits_per_byte).where(mine))
+        return {step: score for step, score in rows if score is not None}
+
     def thin(self, run: str, keep: int) -> None:
         """Delete all points but ``keep`` at even distances, the first and the last among them."""
         count = self._count(run)

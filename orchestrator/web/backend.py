@@ -17,6 +17,7 @@ from orchestrator.domain import (
 )
 from orchestrator.tariff.report import PricesReport
 from trainer.checkpoint.catalog import Verdict
+from trainer.checkpoint.retention import Choice
 
 
 class Backend(Protocol):
@@ -58,6 +59,15 @@ class Backend(Protocol):
     def checkpoints(self, run: str | None) -> list[Checkpoint]: ...
 
     def verify_checkpoints(self, run: str | None, name: str | None) -> list[Verdict]: ...
+
+    def plan_retention(self, run: str | None) -> list[Choice]:
+        """What would stay and what would go, and why; nothing changes."""
+
+    def prune(self, run: str | None, source: str) -> list[Choice]:
+        """Let go what has no reason to stay; what was decided on each."""
+
+    def pin(self, run: str | None, name: str, *, pinned: bool, source: str) -> Verdict:
+        """Keep a checkpoint whatever retention says, or let it decide again."""
 
     def journal(
         self, *, after: int = 0, limit: int = 100, run: str | None = None

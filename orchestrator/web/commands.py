@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from orchestrator.errors import Invalid
 from orchestrator.home.clock import Clock
 from orchestrator.web.answers import answer
 from orchestrator.web.backend import Backend
@@ -35,6 +36,9 @@ class Commands:
                 ("/finish", self.finish),
                 ("/checkpoints/save", self.save),
                 ("/checkpoints/verify", self.verify),
+                ("/checkpoints/prune", self.prune),
+                ("/checkpoints/pin", self.pin),
+                ("/checkpoints/unpin", self.unpin),
             )
         ]
 
@@ -91,6 +95,29 @@ class Commands:
             self._backend.verify_checkpoints, body.text("run"), body.text("name")
         )
         return answer(verdicts)
+
+    async def prune(self, request: Request) -> Response:
+        body = await read_body(request, ("run", "dry_run"))
+        if body.flag("dry_run"):
+            return answer(await run_in_threadpool(self._backend.plan_retention, body.text("run")))
+        choices = await run_in_threadpool(self._backend.prune, body.text("run"), source_of(request))
+        return answer(choices)
+
+    async def pin(self, request: Request) -> Response:
+        return await self._pin(request, pinned=True)
+
+    async def unpin(self, request: Request) -> Response:
+        return await self._pin(request, pinned=False)
+
+    async def _pin(self, request: Request, *, pinned: bool) -> Response:
+        body = await read_body(request, ("run", "name"))
+        name = body.text("name")
+        if name is None:
+            raise Invalid("name: missing")
+        verdict = await run_in_threadpool(
+            self._backend.pin, body.text("run"), name, pinned=pinned, source=source_of(request)
+        )
+        return answer(verdict)
 
 
 def source_of(request: Request) -> str:

@@ -47,6 +47,7 @@ from orchestrator.web.fake_figures import (
     view_of,
 )
 from trainer.checkpoint.catalog import Verdict
+from trainer.checkpoint.retention import Candidate, Choice, Policy, choose
 from trainer.contract import spec as run_spec
 from trainer.contract.toml import InvalidFileError
 
@@ -57,6 +58,7 @@ class FakeBackend:
     def __init__(self, clock: Clock | None = None, *, step: int = 1_240, log: Path | None = None):
         self._clock = clock or FakeClock()
         self._changed = threading.Condition(threading.RLock())
+        self.pinned: set[str] = set()
         self._log = log or Path("/nonexistent/trainer.log")
         self._started = now = self._clock.now()
         self._runs = {
@@ -163,6 +165,29 @@ class FakeBackend:
             if name is not None and not chosen:
                 raise NotFound(f"no checkpoint {name!r}", "homerun checkpoints list")
             return [self._verdict(item) for item in chosen]
+
+    def plan_retention(self, run: str | None) -> list[Choice]:
+        candidates = [
+            Candidate(item.name, item.step, item.size_bytes, item.name in self.pinned)
+            for item in self.checkpoints(run)
+        ]
+        return choose(candidates, Policy(newest=2, history=0, best=0))
+
+    def prune(self, run: str | None, source: str) -> list[Choice]:
+        with self._changed:
+            plan = self.plan_retention(run)
+            kept = {choice.name for choice in plan if choice.keep}
+            mine = self.checkpoints(run)
+            self._checkpoints = [
+                item for item in self._checkpoints if item not in mine or item.name in kept
+            ]
+            return plan
+
+    def pin(self, run: str | None, name: str, *, pinned: bool, source: str) -> Verdict:
+        with self._changed:
+            (verdict,) = self.verify_checkpoints(run, name)
+            (self.pinned.add if pinned else self.pinned.discard)(name)
+            return verdict
 
     def _verdict(self, item: Checkpoint) -> Verdict:
         bad = item.name in self.damaged

@@ -41,6 +41,7 @@ _TOTALS = (
     ("active_seconds", "active_seconds", "Seconds in which the run was computing."),
     ("checkpoints", "checkpoints", "Checkpoints committed."),
     ("checkpoint_failures", "checkpoint_failures", "Checkpoints that could not be saved."),
+    ("damaged_checkpoints", "checkpoints_damaged", "Checkpoints set aside as damaged."),
     ("outages", "outages", "Gaps in the daemon's life that cut into the run."),
     ("outage_seconds", "outage_seconds", "Seconds lost in outages."),
     ("commands", "commands", "Commands that people and programs gave."),

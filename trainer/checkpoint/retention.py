@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,14 +84,14 @@ def choose(candidates: Sequence[Candidate], policy: Policy) -> list[Choice]:
         for one in _spaced(candidates, policy.history)
     ]
     kept = _within_budget(candidates, must, may, policy.budget_bytes)
-    why = dict.fromkeys(dict(may), "over the budget") | kept
+    whys = dict.fromkeys(dict(may), "over the budget") | kept
     return [
         Choice(
             name=one.name,
             step=one.step,
             size_bytes=one.size_bytes,
             keep=one.name in kept,
-            why=why.get(one.name, "no reason to keep it"),
+            why=whys.get(one.name, "no reason to keep it"),
         )
         for one in candidates
     ]
@@ -154,6 +155,24 @@ def unpin(path: Path, *, disk: Disk = REAL) -> None:
 def is_pinned(path: Path, *, disk: Disk = REAL) -> bool:
     """Whether a person wants it kept."""
     return _is_marked(path, catalog.PINNED, disk)
+
+
+def read_at(path: Path) -> float:
+    """When all bytes of a checkpoint were last read and found good, in seconds since 1970.
+
+    0 when they never were. By the machine's clock at that time, which may have been wrong.
+    """
+    try:
+        return (path / catalog.VERIFIED).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def mark_read(path: Path, when: float) -> None:
+    """Note that all its bytes were read and found good, ``when`` in seconds since 1970."""
+    with contextlib.suppress(OSError):
+        _mark(path, catalog.VERIFIED, REAL)
+        os.utime(path / catalog.VERIFIED, (when, when))
 
 
 def read_back(entry: Entry, *, disk: Disk = REAL) -> bool:

@@ -1,4 +1,4 @@
-"""checkpoints: list, verify, save."""
+"""checkpoints: list, verify, save, prune, pin, unpin."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ _COLUMNS = (
     Column("SAVED"),
     Column("SIZE", right=True),
     Column("NAME"),
+    Column("WHY"),
+)
+
+_PLAN = (
+    Column("STEP", right=True),
+    Column("SIZE", right=True),
+    Column("NAME"),
+    Column(""),
     Column("WHY"),
 )
 
@@ -49,16 +57,24 @@ def list_(session: Session, run: str | None, as_json: bool) -> None:
 @checkpoints.command()
 @click.argument("run", required=False)
 @click.option("--name", help="Only this checkpoint of RUN.")
+@click.option("--all", "every", is_flag=True, help="The checkpoints of all runs.")
 @json_option
 @click.pass_obj
-def verify(session: Session, run: str | None, name: str | None, as_json: bool) -> None:
+def verify(session: Session, run: str | None, name: str | None, every: bool, as_json: bool) -> None:
     """Read every byte again and compare the checksums.
 
     Exit code 1 says that a checkpoint is damaged; its problems are listed.
     """
-    body = {"run": run, "name": name}
+    if every and (run or name):
+        raise click.UsageError("--all goes with neither RUN nor --name")
+    client = session.client()
+    runs = [item["name"] for item in client.get("runs")] if every else [run]
     click.echo("Reading the checkpoints...", err=True)
-    verdicts = session.client().post("checkpoints/verify", body, _DISK_TIMEOUT_SECONDS)
+    verdicts = []
+    for one in runs:
+        body = {"run": one, "name": name}
+        found = client.post("checkpoints/verify", body, _DISK_TIMEOUT_SECONDS)
+        verdicts += [{**verdict, "run": one} if every else verdict for verdict in found]
     if as_json:
         emit("verdicts", verdicts)
     else:
@@ -69,6 +85,60 @@ def verify(session: Session, run: str | None, name: str | None, as_json: bool) -
             f"damaged: {', '.join(damaged)}",
             "nothing to do: a start falls back to the newest good one and puts these aside",
         )
+
+
+@checkpoints.command()
+@click.argument("run", required=False)
+@click.option("--dry-run", is_flag=True, help="Only say what would go, and why.")
+@json_option
+@click.pass_obj
+def prune(session: Session, run: str | None, dry_run: bool, as_json: bool) -> None:
+    """Delete the checkpoints of RUN that retention has no reason to keep.
+
+    The daemon does so by itself after each save. Never fewer than two stay, nor does the last
+    good one or a pinned one go.
+    """
+    body = {"run": run, "dry_run": dry_run}
+    choices = session.client().post("checkpoints/prune", body, _DISK_TIMEOUT_SECONDS)
+    if as_json:
+        emit("checkpoints", choices)
+        return
+    goes = "would go" if dry_run else "deleted"
+    rows = [
+        [
+            render.count(choice["step"]),
+            render.size(choice["size_bytes"]),
+            choice["name"],
+            "stays" if choice["keep"] else goes,
+            choice["why"],
+        ]
+        for choice in choices
+    ]
+    if rows:
+        click.echo("\n".join(render.table(_PLAN, rows, session.width, session.glyphs)))
+    gone = [choice for choice in choices if not choice["keep"]]
+    room = render.size(sum(choice["size_bytes"] for choice in gone))
+    click.echo(f"{len(gone)} of {len(choices)} {goes}, {room}.")
+
+
+@checkpoints.command()
+@click.argument("name")
+@click.option("--run", help="The run that it belongs to, instead of the active one.")
+@click.pass_obj
+def pin(session: Session, name: str, run: str | None) -> None:
+    """Keep checkpoint NAME until it is unpinned."""
+    session.client().post("checkpoints/pin", {"run": run, "name": name})
+    click.echo(f"{name} stays until it is unpinned.")
+
+
+@checkpoints.command()
+@click.argument("name")
+@click.option("--run", help="The run that it belongs to, instead of the active one.")
+@click.pass_obj
+def unpin(session: Session, name: str, run: str | None) -> None:
+    """Let retention decide on checkpoint NAME again."""
+    session.client().post("checkpoints/unpin", {"run": run, "name": name})
+    click.echo(f"Retention decides on {name} again.")
 
 
 @checkpoints.command()

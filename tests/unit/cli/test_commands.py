@@ -177,6 +177,40 @@ def test_verify_of_a_damaged_checkpoint_exits_1_and_says_what_is_wrong(
     assert "damaged: gen-a" in result.stderr
 
 
+def test_verify_all_asks_for_every_run(double: ApiDouble, run: Run) -> None:
+    result = run("checkpoints", "verify", "--all", "--json")
+    asked = [request.body for request in double.requests if request.path.endswith("verify")]
+    assert [body["run"] for body in asked] == [item.name for item in api.RUNS]
+    verdicts = json.loads(result.stdout)["verdicts"]
+    assert [verdict["run"] for verdict in verdicts] == [item.name for item in api.RUNS]
+    wrong = run("checkpoints", "verify", "first-run", "--all")
+    assert wrong.exit_code == 2
+    assert "--all goes with neither" in wrong.stderr
+
+
+def test_prune_says_what_would_go_and_why(double: ApiDouble, run: Run) -> None:
+    stays = {"name": "gen-b", "step": 8, "size_bytes": 9_000_000, "keep": True, "why": "pinned"}
+    goes = {**stays, "name": "gen-a", "step": 4, "keep": False, "why": "over the budget"}
+    double.set("POST", "checkpoints/prune", Answer([stays, goes]))
+    result = run("checkpoints", "prune", "first-run", "--dry-run")
+    assert double.asked("checkpoints/prune").body == {"run": "first-run", "dry_run": True}
+    lines = result.stdout.splitlines()
+    assert "gen-b" in lines[1]
+    assert "pinned" in lines[1]
+    assert "would go" in lines[2]
+    assert "over the budget" in lines[2]
+    assert lines[-1] == "1 of 2 would go, 9 MB."
+    assert "1 of 2 deleted" in run("checkpoints", "prune").stdout
+
+
+def test_pin_and_unpin_name_one_checkpoint(double: ApiDouble, run: Run) -> None:
+    for command in ("pin", "unpin"):
+        double.set("POST", f"checkpoints/{command}", Answer({"name": "gen-a"}))
+        assert "gen-a" in run("checkpoints", command, "gen-a", "--run", "first-run").stdout
+        body = double.asked(f"checkpoints/{command}").body
+        assert body == {"run": "first-run", "name": "gen-a"}
+
+
 def test_save_tells_the_step_that_is_safe_now(double: ApiDouble, run: Run) -> None:
     assert run("checkpoints", "save").stdout == (
         "Saved step 1,200 of first-run: gen-00001200-000002-0a1b2c3d, 38.4 MB.\n"

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.commands import Commands
-from orchestrator.config import Config
+from orchestrator.config import CheckpointConfig, Config
 from orchestrator.decide import Policy
 from orchestrator.domain import AttemptEnd, DaemonView, Snapshot
 from orchestrator.engine.fake import FakeEngine
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.meter import FakeMeter
+from orchestrator.keeper import Keeper
 from orchestrator.paths import Paths
 from orchestrator.senses import Sense
 from orchestrator.store import Store
-from orchestrator.supervisor import Supervisor
+from orchestrator.supervisor import Count, Supervisor, Wake
 from orchestrator.tariff.http import FakeHttp, Reply
 from orchestrator.tariff.keeper import PriceKeeper
 from trainer.contract import messages as m
@@ -56,10 +57,20 @@ class Rig:
             boot_id=self.boot,
             senses=self.senses,
         )
+        #: without its thread: what it is asked for waits until it is started
+        self.keeper = Keeper(
+            self.store,
+            self.supervisor.paths,
+            self.clock,
+            CheckpointConfig(),
+            wake=lambda: self.supervisor.inbox.put(Wake()),
+            count=lambda run, total: self.supervisor.inbox.put(Count(run, total)),
+        )
+        self.supervisor.tend, self.supervisor.relieve = self.keeper.tend, self.keeper.relieve
         config = Config()
         http = FakeHttp(lambda request: Reply(404))
         prices = PriceKeeper(config.tariff, self.store, http, self.clock, "rig")
-        self.commands = Commands(self.store, self.supervisor, config, prices)
+        self.commands = Commands(self.store, self.supervisor, config, prices, self.keeper)
         self.supervisor.recover()
 
     def _make_engine(self, notify: Any) -> FakeEngine:

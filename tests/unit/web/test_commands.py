@@ -110,6 +110,23 @@ def test_damaged_checkpoint_is_found_by_verify(serve: Serve) -> None:
     assert post(site, "checkpoints/verify", {"name": "gen-none"}).status_code == 404
 
 
+def test_retention_is_told_before_it_is_done_and_spares_what_is_pinned(serve: Serve) -> None:
+    site = serve()
+    for _ in range(3):
+        site.backend.advance(100)
+        assert post(site, "checkpoints/save").status_code == 200
+    names = [item.name for item in site.backend.checkpoints(None)]
+    assert len(names) > 2
+    assert post(site, "checkpoints/pin", {"name": names[-1]}).status_code == 200
+    plan = post(site, "checkpoints/prune", {"run": "evening", "dry_run": True}).json()
+    assert [choice["name"] for choice in plan] == names
+    assert (plan[-1]["keep"], plan[-1]["why"]) == (True, "pinned")
+    assert len(site.backend.checkpoints(None)) == len(names)
+    assert post(site, "checkpoints/unpin", {"name": names[-1]}).status_code == 200
+    assert post(site, "checkpoints/prune").status_code == 200
+    assert [item.name for item in site.backend.checkpoints(None)] == names[:2]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "complaint"),
     [
@@ -143,6 +160,9 @@ def test_damaged_checkpoint_is_found_by_verify(serve: Serve) -> None:
         ("runs/evening/cancel", {"why": "x"}, "key 'why': nothing is expected here"),
         ("checkpoints/save", {"run": "x"}, "nothing is expected here"),
         ("checkpoints/verify", {"name": 5}, "name: must be a text, not a whole number"),
+        ("checkpoints/prune", {"dry_run": 1}, "dry_run: must be true or false"),
+        ("checkpoints/pin", {}, "name: missing"),
+        ("checkpoints/unpin", {"name": 5}, "name: must be a text"),
         ("pause", [], "the body must be a JSON object, not a list"),
         ("pause", "pause", "the body must be a JSON object, not a text"),
     ],

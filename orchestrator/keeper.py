@@ -1,0 +1,227 @@
+"""The keeper: looks after the checkpoints on disk, in a thread of its own at idle priority.
+
+After each save it reads the new checkpoint back and lets old ones go; now and then it reads all
+of them again. Nothing here may keep the supervisor or a trainer waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.config import CheckpointConfig
+from orchestrator.domain import Run, RunState
+from orchestrator.home.clock import Clock
+from orchestrator.home.priority import become_idle
+from orchestrator.paths import Paths
+from orchestrator.store import Store
+from trainer.checkpoint import catalog, retention
+from trainer.checkpoint.catalog import Entry, Verdict
+from trainer.contract import spec as run_spec
+
+log = logging.getLogger(__name__)
+
+#: a daemon that stops waits so long for a chore under way, which any death may cut short anyway
+_STOP_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Scrub:
+    """What a reading of everything found."""
+
+    checkpoints: int
+    size_bytes: int
+    damaged: tuple[Verdict, ...]
+
+
+class Keeper:
+    """Takes requests from any thread; does one thing at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        paths: Paths,
+        clock: Clock,
+        config: CheckpointConfig,
+        wake: Callable[[], None],
+        count: Callable[[str, str], None],
+    ) -> None:
+        """``wake`` makes the supervisor read the store again, ``count`` add 1 to a run's total."""
+        self._store = store
+        self._paths = paths
+        self._clock = clock
+        self._config = config
+        self._wake = wake
+        self._count = count
+        self._work: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, name="keeper", daemon=True)
+
+    # --- requests ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._work.put(None)
+        if self._thread.is_alive():
+            self._thread.join(_STOP_SECONDS)
+
+    def tend(self, run: str) -> None:
+        """A checkpoint was saved, or some time has passed."""
+        self._work.put(lambda: self.retain(run))
+
+    def relieve(self, run: str) -> None:
+        """The disk is full: only the newest are worth their room."""
+        self._work.put(lambda: self.retain(run, pressed=True))
+
+    def look_at_all(self) -> None:
+        """Read again what was last read long ago."""
+        self._work.put(lambda: self._tell(self.scrub()))
+
+    # --- work -------------------------------------------------------------------------------
+
+    def policy_of(self, run: Run | None) -> retention.Policy:
+        """What the run's spec and the configuration want kept."""
+        default = run_spec.CheckpointSpec().keep
+        newest = run.spec.get("checkpoint", {}).get("keep", default) if run else default
+        return retention.Policy(
+            newest=int(newest),
+            history=self._config.history,
+            best=self._config.best,
+            budget_bytes=self._config.budget_gigabytes * 10**9,
+        )
+
+    def plan(self, run: str) -> list[retention.Choice]:
+        """What retention would do now; nothing is changed."""
+        policy, scores = self._wanted(run)
+        return retention.plan_retention(self._paths.run(run), policy, scores)
+
+    def retain(self, run: str, *, pressed: bool = False) -> list[str]:
+        """Read the newest back, then let go what has no reason to stay; the names that went."""
+        run_dir = self._paths.run(run)
+        self._examine_newest(run)
+        policy, scores = self._wanted(run)
+        if pressed:
+            policy = policy.under_pressure()
+        try:
+            gone = retention.retain(run_dir, policy, scores, thorough=True)
+        except OSError as error:
+            self._journal(
+                "retention_failed", f"Old checkpoints stay: {error}.", severity="warning", run=run
+            )
+            return []
+        self._forget(run, gone)
+        return gone
+
+    def scrub(self) -> Scrub:
+        """Read every checkpoint whose last reading is too long ago; damaged ones are set aside."""
+        now = self._clock.now().timestamp()
+        checkpoints, size_bytes = 0, 0
+        damaged: list[Verdict] = []
+        with self._store.transaction() as tx:
+            runs = tx.runs.all()
+        for run in runs:
+            run_dir = self._paths.run(run.name)
+            for verdict in catalog.damaged(run_dir):
+                damaged.append(verdict)
+                self._set_aside(run.name, catalog.checkpoints_dir(run_dir) / verdict.name, verdict)
+            for entry in catalog.list_checkpoints(run_dir):
+                # a mark from the future is one of a clock that was wrong
+                if now - self._config.scrub_every < retention.read_at(entry.path) <= now:
+                    continue
+                checkpoints += 1
+                size_bytes += entry.size_bytes
+                verdict = catalog.verify(entry.path)
+                if verdict.ok:
+                    retention.mark_read(entry.path, now)
+                else:
+                    damaged.append(verdict)
+                    self._set_aside(run.name, entry.path, verdict)
+        return Scrub(checkpoints, size_bytes, tuple(damaged))
+
+    # --- details ----------------------------------------------------------------------------
+
+    def _wanted(self, run: str) -> tuple[retention.Policy, dict[int, float]]:
+        with self._store.transaction() as tx:
+            return self.policy_of(tx.runs.get(run)), tx.samples.scores(run)
+
+    def _examine_newest(self, run: str) -> None:
+        """What was just written is read once; a disk that lies is found out while it matters."""
+        for entry in self._newest(run):
+            if retention.read_back(entry):
+                continue
+            verdict = catalog.verify(entry.path)
+            if not verdict.ok:
+                self._set_aside(run, entry.path, verdict)
+
+    def _newest(self, run: str) -> list[Entry]:
+        return catalog.list_checkpoints(self._paths.run(run))[: retention.LEAST_KEPT]
+
+    def _set_aside(self, run: str, path: Path, verdict: Verdict) -> None:
+        problems = "; ".join(verdict.problems)
+        try:
+            catalog.quarantine(path, problems)
+        except OSError as error:
+            log.warning("%s cannot be set aside: %s", path, error)
+        self._forget(run, [verdict.name])
+        self._journal(
+            "checkpoint_damaged",
+            f"Checkpoint {verdict.name} is set aside: {problems}.",
+            severity="error",
+            run=run,
+        )
+        self._count(run, "damaged_checkpoints")
+
+    def _tell(self, found: Scrub) -> None:
+        if not found.checkpoints and not found.damaged:
+            return
+        result = "all are whole"
+        if found.damaged:
+            result = "damaged: " + ", ".join(verdict.name for verdict in found.damaged)
+        self._journal(
+            "scrubbed",
+            f"{found.checkpoints} checkpoints ({found.size_bytes / 1e9:.1f} GB) were read again; "
+            f"{result}.",
+            severity="error" if found.damaged else "info",
+        )
+
+    def _forget(self, run: str, names: list[str]) -> None:
+        if not names:
+            return
+        with self._store.transaction() as tx:
+            for name in names:
+                tx.checkpoints.remove(run, name)
+        self._wake()
+
+    def _journal(
+        self,
+        kind: str,
+        message: str,
+        *,
+        severity: str = "info",
+        run: str | None = None,
+    ) -> None:
+        with self._store.transaction() as tx:
+            tx.journal.write(kind, message, self._clock.now(), severity=severity, run=run)
+        self._wake()
+
+    def _loop(self) -> None:
+        become_idle()
+        while (task := self._work.get()) is not None:
+            try:
+                task()
+            except Exception:
+                log.exception("the keeper could not do what it was asked for")
+
+
+def tend_active(keeper: Keeper, runs: list[Run]) -> None:
+    """Apply retention again, for deletions that failed at their time."""
+    for run in runs:
+        if run.state is RunState.ACTIVE:
+            keeper.tend(run.name)
