@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from orchestrator import places
+from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.durations import format_seconds
 from orchestrator.errors import Misconfigured
 from orchestrator.mistakes import problem
@@ -159,33 +160,6 @@ class PowerConfig(Section):
         if self.busy_watts < self.idle_watts:
             raise PydanticCustomError("contradiction", "busy_watts|must not be below idle_watts")
         return self
-
-
-class CheckpointConfig(Section):
-    """Which checkpoints stay, on top of the newest ones that a run's spec asks for."""
-
-    history: int = Field(
-        default=6,
-        strict=True,
-        ge=0,
-        le=64,
-        description="Older ones that stay, each about twice as old as the one before.",
-    )
-    best: int = Field(
-        default=1, strict=True, ge=0, le=100, description="Best ones by validation that stay."
-    )
-    budget_gigabytes: int = Field(
-        default=100,
-        strict=True,
-        ge=0,
-        description="Room for all checkpoints of a run. The two newest, the pinned ones and the "
-        "last good one stay whatever they take; 0 means no limit.",
-    )
-    scrub_every: Duration = Field(
-        default=7 * 86_400.0,
-        gt=0.0,
-        description="How often every byte of each checkpoint is read again and compared.",
-    )
 
 
 class StoreConfig(Section):

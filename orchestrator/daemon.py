@@ -14,15 +14,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from orchestrator import chores
 from orchestrator.calendar import Calendar
 from orchestrator.commands import Commands
 from orchestrator.config import Config
-from orchestrator.courier import Courier
 from orchestrator.decide import Policy
 from orchestrator.domain import DaemonView, Run, RunState, to_json
 from orchestrator.engine.client import EngineClient
@@ -30,13 +29,11 @@ from orchestrator.engine.process import runtime_dir
 from orchestrator.errors import Misconfigured, Refused
 from orchestrator.home.boot import boot_id
 from orchestrator.home.clock import Clock, SystemClock
-from orchestrator.home.messenger import AppriseMessenger
 from orchestrator.home.meter import best_meter
 from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
-from orchestrator.keeper import Keeper, tend_active
+from orchestrator.keeper import Keeper
 from orchestrator.mainloop import MainLoop
-from orchestrator.notices import Budget
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
 from orchestrator.senses import Sense
@@ -264,8 +261,8 @@ def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
     supervisor.recover()
     daemon.web.start(daemon.commands, daemon.config)
     _write_address(daemon)
-    _fill_calendar(daemon)
-    _fill_with_messages(daemon)
+    chores.fill(daemon)
+    chores.fill_with_messages(daemon)
     supervisor.after_tick = lambda: _after_tick(daemon, until)
     stopped = threading.Event()
     thread = _start_watch(watch, supervisor, stopped)
@@ -338,45 +335,6 @@ def _signals(daemon: Daemon) -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-
-
-# --- chores ---------------------------------------------------------------------------------
-
-
-def _fill_calendar(daemon: Daemon) -> None:
-    if not daemon.config.store.url and not daemon.config.store.url_file:
-        daemon.calendar.daily(4, 30, "store-backup", lambda: backup_store(daemon))
-    daemon.calendar.every(
-        timedelta(hours=1), "retention", lambda: tend_active(daemon.keeper, daemon.commands.runs())
-    )
-    daemon.calendar.daily(5, 30, "scrub", daemon.keeper.look_at_all)
-    if daemon.config.tariff.service:
-        daemon.calendar.every(timedelta(seconds=30), "prices", daemon.prices.refresh)
-        daemon.calendar.daily(4, 50, "price-retention", daemon.prices.forget_old)
-
-
-def _fill_with_messages(daemon: Daemon) -> None:
-    notify = daemon.config.notify
-    if not notify.urls_file:
-        return
-    courier = Courier(
-        daemon.store,
-        daemon.supervisor.clock,
-        AppriseMessenger(Path(notify.urls_file)),
-        Budget(notify.most_per_hour),
-    )
-    courier.begin()
-    daemon.calendar.every(timedelta(seconds=10), "messages", courier.deliver)
-    if notify.report_hour >= 0:
-        board = daemon.supervisor.board
-        daemon.calendar.daily(
-            notify.report_hour, 0, "daily-report", lambda: courier.report(board.snapshot())
-        )
-
-
-def backup_store(daemon: Daemon) -> None:
-    """Copy the embedded database; replaces yesterday's copy only when today's is whole."""
-    daemon.store.backup(daemon.paths.backup)
 
 
 # --- the last word --------------------------------------------------------------------------

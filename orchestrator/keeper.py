@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.config import CheckpointConfig
+from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.domain import Run, RunState
 from orchestrator.home.clock import Clock
 from orchestrator.home.priority import become_idle

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.commands import Commands
-from orchestrator.config import CheckpointConfig, Config
+from orchestrator.config import Config
 from orchestrator.decide import Policy
 from orchestrator.domain import AttemptEnd, DaemonView, Snapshot
 from orchestrator.engine.fake import FakeEngine

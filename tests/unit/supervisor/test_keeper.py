@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import CheckpointConfig
+from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.domain import Sample
 from orchestrator.errors import NotFound
 from orchestrator.keeper import Keeper

@@ -1,0 +1,34 @@
+"""[checkpoint] of homerun.toml: what the daemon does with checkpoints once they are saved."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from orchestrator.section import Duration, Section
+
+
+class CheckpointConfig(Section):
+    """Which checkpoints stay, on top of the newest ones that a run's spec asks for."""
+
+    history: int = Field(
+        default=6,
+        strict=True,
+        ge=0,
+        le=64,
+        description="Older ones that stay, each about twice as old as the one before.",
+    )
+    best: int = Field(
+        default=1, strict=True, ge=0, le=100, description="Best ones by validation that stay."
+    )
+    budget_gigabytes: int = Field(
+        default=100,
+        strict=True,
+        ge=0,
+        description="Room for all checkpoints of a run. The two newest, the pinned ones and the "
+        "last good one stay whatever they take; 0 means no limit.",
+    )
+    scrub_every: Duration = Field(
+        default=7 * 86_400.0,
+        gt=0.0,
+        description="How often every byte of each checkpoint is read again and compared.",
+    )

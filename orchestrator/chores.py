@@ -1,0 +1,53 @@
+"""The daemon's chores: what the calendar calls, and when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.courier import Courier
+from orchestrator.home.messenger import AppriseMessenger
+from orchestrator.keeper import tend_active
+from orchestrator.notices import Budget
+
+if TYPE_CHECKING:
+    from orchestrator.daemon import Daemon
+
+
+def fill(daemon: Daemon) -> None:
+    """All that has its times."""
+    if not daemon.config.store.url and not daemon.config.store.url_file:
+        daemon.calendar.daily(4, 30, "store-backup", lambda: backup_store(daemon))
+    daemon.calendar.every(
+        timedelta(hours=1), "retention", lambda: tend_active(daemon.keeper, daemon.commands.runs())
+    )
+    daemon.calendar.daily(5, 30, "scrub", daemon.keeper.look_at_all)
+    if daemon.config.tariff.service:
+        daemon.calendar.every(timedelta(seconds=30), "prices", daemon.prices.refresh)
+        daemon.calendar.daily(4, 50, "price-retention", daemon.prices.forget_old)
+
+
+def fill_with_messages(daemon: Daemon) -> None:
+    """Messages and the daily report, where somebody wants them."""
+    notify = daemon.config.notify
+    if not notify.urls_file:
+        return
+    courier = Courier(
+        daemon.store,
+        daemon.supervisor.clock,
+        AppriseMessenger(Path(notify.urls_file)),
+        Budget(notify.most_per_hour),
+    )
+    courier.begin()
+    daemon.calendar.every(timedelta(seconds=10), "messages", courier.deliver)
+    if notify.report_hour >= 0:
+        board = daemon.supervisor.board
+        daemon.calendar.daily(
+            notify.report_hour, 0, "daily-report", lambda: courier.report(board.snapshot())
+        )
+
+
+def backup_store(daemon: Daemon) -> None:
+    """Copy the embedded database; replaces yesterday's copy only when today's is whole."""
+    daemon.store.backup(daemon.paths.backup)
