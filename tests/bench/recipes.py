@@ -124,10 +124,10 @@ QUICK = Size(
     vocab_size=512,
     sequence_length=32,
     micro_batch=2,
-    steps=4,
-    eval_tokens=128,
+    steps=2,
+    eval_tokens=64,
     tokenizer_characters=1_000_000,
-    rounds=3,
+    rounds=2,
 )
 
 

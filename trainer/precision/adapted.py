@@ -49,6 +49,7 @@ class AdaptedLinear(nn.Module):
 
     projection: Tensor
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # torch's own
     def forward(self, x: Tensor) -> Tensor:
         """[..., columns] to [..., rows] in bf16, whatever comes in."""
         product: Tensor = _Product.apply(x.to(DTYPE), self.adapter, self)  # type: ignore[no-untyped-call] # torch leaves Function.apply untyped

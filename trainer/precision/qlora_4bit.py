@@ -16,12 +16,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trainer.model import NanoChat
+from trainer.model import Linear, NanoChat
 from trainer.precision import lowrank
 from trainer.precision.adapted import DTYPE, AdaptedLinear
 from trainer.precision.base import Setting
+from trainer.precision.blocks import replace_linears
 from trainer.precision.codecs.nf4 import Nf4
 from trainer.precision.kept import Keeping, Kept, Moment, place
 from trainer.precision.merges import Merges
@@ -46,11 +47,13 @@ class QLora4Bit:
         """Matrices of the blocks replaced by packed ones with adapters; tables in bf16."""
         rank = setting.adapter_rank or lowrank.default_rank(model.shape.width)
         layers: dict[str, AdaptedLinear] = {}
-        for name, part in list(model.named_modules()):
-            if name.startswith("transformer.h.") and isinstance(part, nn.Linear):
-                shape = (part.out_features, part.in_features)
-                layers[name] = AdaptedLinear(shape, rank, Nf4(), setting.device)
-                model.set_submodule(name, layers[name])
+
+        def make(name: str, linear: Linear) -> AdaptedLinear:
+            shape = (linear.out_features, linear.in_features)
+            layers[name] = AdaptedLinear(shape, rank, Nf4(), setting.device)
+            return layers[name]
+
+        replace_linears(model, make)
         for whole in (model.transformer.wte, model.lm_head, model.rope):
             place(whole, setting.device, torch.bfloat16)
         model.rope.fill()
@@ -144,12 +147,12 @@ class AdaptedKeeping(Keeping):
         self._adapters: list[Adapter] = []
         trained: list[Kept] = []
         for name, parameter in model.named_parameters():
-            place_of, _, kind = name.rpartition(".")
+            module, _, kind = name.rpartition(".")
             if kind != "adapter":
                 trained.append(Rounded(name, parameter, setting))
                 continue
-            layer = layers[place_of]
-            weight = f"{place_of}.weight"
+            weight = f"{module}.weight"
+            layer = layers[weight]
             layer.sketch_seed = functools.partial(self._progress.sketch_seed, weight)
             self._adapters.append(Adapter(weight, layer, setting))
             trained.append(self._adapters[-1])

@@ -265,3 +265,15 @@ def test_muon_has_no_place_in_it() -> None:
     spec = dataclasses.replace(spec, train=dataclasses.replace(spec.train, optimizer="muon"))
     with pytest.raises(ValueError, match=r"qlora-4bit.*'muon'.*adamw8"):
         build(spec, CPU)
+
+
+def test_a_compiled_model_merges_too() -> None:
+    """What the compiler saw in a step without a sketch must not stand for all steps."""
+    keeping = build(adapter_spec(), CPU)
+    optimizer = Optimizer(keeping, adapter_spec())
+    compiled = torch.compile(keeping.model.loss, backend="eager")
+    for step in range(MERGES[0] + 1):
+        with keeping.recipe.autocast(CPU):
+            torch.autograd.backward(compiled(tokens(), tokens(seed=6)))
+        optimizer.step(step, STEPS)
+    assert optimizer.state_tensors()["merges.progress"].tolist() == [MERGES[0] + 1, 1]
