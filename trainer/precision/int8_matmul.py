@@ -18,7 +18,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 #: int8 codes run from -127 to 127, so that the grid is symmetric
 LEVELS = 127
@@ -50,7 +49,6 @@ class _Int8Linear(torch.autograd.Function):
         return int8_product(rounded, weight.T, weight.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight = ctx.needs_input_grad
@@ -65,7 +63,15 @@ def int8_product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
     With s the scale of a row of ``left`` and t that of a column of ``right``, no result is
     further from the true one than the sum over K of (|left| t + |right| s) / 2 + s t / 4, and the
     rounding to ``dtype``. The same operands give the same bits: the sum is exact in any order.
+
+    It is an operator of torch's own kind, so that torch.compile compiles around it.
     """
+    product: Tensor = _operator(left, right, dtype)
+    return product
+
+
+@torch.library.custom_op("homerun::int8_product", mutates_args=())
+def _operator(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
     if left.size(1) <= LONGEST_SUM:
         return _product(left, right, dtype)
     total = torch.zeros(left.size(0), right.size(1), device=left.device)
@@ -73,6 +79,11 @@ def int8_product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
         part = slice(start, start + LONGEST_SUM)
         total += _product(left[:, part], right[part], torch.float32)
     return total.to(dtype)
+
+
+@_operator.register_fake
+def _(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    return left.new_empty(left.size(0), right.size(1), dtype=dtype)
 
 
 def quantize_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
