@@ -50,6 +50,7 @@ def test_loss_and_gradients_stay_close_to_bf16_and_are_not_the_same() -> None:
         assert torch.cosine_similarity(*pair, dim=0).item() > 0.98, left.name
 
 
+@pytest.mark.filterwarnings("ignore:.*autograd.function.Function.* should not be instantiated")
 def test_a_compiled_layer_is_one_graph_and_computes_the_same() -> None:
     plain = Linear(64, 96)
     torch.nn.init.normal_(plain.weight)
