@@ -28,7 +28,10 @@ class Calendar:
 
     def every(self, interval: timedelta, name: str, chore: Callable[[], None]) -> None:
         """Call ``chore`` at a steady interval."""
-        self._add(IntervalTrigger(seconds=interval.total_seconds(), jitter=5), name, chore)
+        seconds = interval.total_seconds()
+        # so that two chores of the same interval do not always meet
+        jitter = min(5.0, seconds / 10)
+        self._add(IntervalTrigger(seconds=seconds, jitter=jitter), name, chore)
 
     def daily(self, hour: int, minute: int, name: str, chore: Callable[[], None]) -> None:
         """Call ``chore`` once a day, local time."""

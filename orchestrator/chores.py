@@ -24,7 +24,7 @@ def fill(daemon: Daemon) -> None:
     )
     daemon.calendar.daily(5, 30, "scrub", daemon.keeper.look_at_all)
     if daemon.config.tariff.service:
-        daemon.calendar.every(timedelta(seconds=30), "prices", daemon.prices.refresh)
+        daemon.calendar.every(timedelta(seconds=5), "prices", daemon.prices.refresh)
         daemon.calendar.daily(4, 50, "price-retention", daemon.prices.forget_old)
 
 

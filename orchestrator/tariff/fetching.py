@@ -181,8 +181,7 @@ def after_failure(
 
 def first_try(now: datetime, seed: str) -> Standing:
     """The standing at the daemon's start: soon, but not in the same second as the whole street."""
-    seconds = 5.0 + 25.0 * spread(seed, now)
-    return Standing(next_try=now + timedelta(seconds=seconds))
+    return Standing(next_try=now + timedelta(seconds=1.0 + 14.0 * spread(seed, now)))
 
 
 # --- the parts ------------------------------------------------------------------------------

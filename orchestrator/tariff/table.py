@@ -176,7 +176,8 @@ class TariffConfig(Section):
     url: str = Field(
         default="",
         description="Address of generic_json or home_assistant; for the others instead of "
-        "their own. May hold {start}, {end}, {start_ms}, {end_ms}, {start_date}, {end_date}.",
+        "their own. May hold {start}, {end}, {start_ms}, {end_ms}, {start_date}, {end_date}, "
+        "and {token} for the token that stands in token_file.",
     )
     entity: str = Field(default="", description="home_assistant: the sensor with the prices.")
     file: str = Field(

@@ -22,6 +22,7 @@ from orchestrator.domain import AttemptEnd, Effect, Hold, Reason, RunState, RunV
 from orchestrator.home.clock import Clock
 from orchestrator.version import VERSION
 from orchestrator.web.backend import Backend
+from orchestrator.web.price_metrics import PriceCollector
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +50,10 @@ _TOTALS = (
 
 
 def build_registry(backend: Backend, clock: Clock) -> CollectorRegistry:
-    """A registry of our own: the snapshot's collector and the daemon's process_* metrics."""
+    """A registry of our own: the snapshot, the prices, and the daemon's process_* metrics."""
     registry = CollectorRegistry()
     registry.register(SnapshotCollector(backend, clock))
+    registry.register(PriceCollector(backend))
     ProcessCollector(registry=registry)
     return registry
 

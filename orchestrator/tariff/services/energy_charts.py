@@ -1,7 +1,8 @@
 """Energy-Charts of Fraunhofer ISE: day-ahead prices of most European bidding zones, no key.
 
-``GET /price?bzn=DE-LU&start=2026-11-22&end=2026-11-23``, both days included. Quarter-hours since
-2025-10-01, hours before; always EUR/MWh. Data of Bundesnetzagentur | SMARD.de under CC BY 4.0.
+``GET /price?bzn=DE-LU&start=2026-11-22&end=2026-11-23``, both days included and days of the zone's
+own clock, while the auction sells days of Central European time. Quarter-hours since 2025-10-01,
+hours before; always EUR/MWh. Data of Bundesnetzagentur | SMARD.de under CC BY 4.0.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from orchestrator.tariff.services.base import (
 from orchestrator.tariff.timezone import zone_of
 from orchestrator.tariff.units import factor
 
+#: zones an hour ahead of Central European time
+_EASTERN = ("BG", "EE", "FI", "GR", "LT", "LV", "RO")
+
 
 @dataclass(frozen=True)
 class EnergyCharts:
@@ -37,6 +41,9 @@ class EnergyCharts:
     def fetch(self, http: Http, start: datetime, end: datetime) -> Published:
         zone = zone_of(self.market.zone)
         last = end.astimezone(zone) - timedelta(minutes=1)
+        if self.area.upper() in _EASTERN:
+            # the auction's day ends an hour into their next one
+            last += timedelta(days=1)
         days = {"start": f"{start.astimezone(zone):%Y-%m-%d}", "end": f"{last:%Y-%m-%d}"}
         query = urlencode({"bzn": self.area, **days})
         request = Request(f"{base_url(self.url, 'https://api.energy-charts.info')}/price?{query}")

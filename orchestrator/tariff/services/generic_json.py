@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
+from urllib.parse import quote
 
 from orchestrator.tariff.http import Http, Request
 from orchestrator.tariff.markets import MARKETS, Market
@@ -44,7 +45,9 @@ class GenericJson:
     market: Market = MARKETS["generic_json"]
 
     def fetch(self, http: Http, start: datetime, end: datetime) -> Published:
-        headers = bearer(self.token) if self.token else {}
+        # shown once: in the address where that asks for it, or else in the header
+        in_address = "{token}" in self.url
+        headers = bearer(self.token) if self.token and not in_address else {}
         return ask_json(http, Request(self._address(start, end), headers=headers), self._read)
 
     def _address(self, start: datetime, end: datetime) -> str:
@@ -56,6 +59,7 @@ class GenericJson:
             "{end_ms}": str(round(end.timestamp() * 1000)),
             "{start_date}": f"{start.astimezone(self.zone):%Y-%m-%d}",
             "{end_date}": f"{last:%Y-%m-%d}",
+            "{token}": quote(self.token, safe=""),
         }
         address = self.url
         for word, value in words.items():

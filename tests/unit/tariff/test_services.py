@@ -148,6 +148,17 @@ def test_a_unit_that_changed_is_not_believed(server: PriceServer, http: RealHttp
     assert caught.value.trouble is Trouble.RUBBISH
 
 
+def test_energy_charts_zones_in_the_east_are_asked_for_the_auctions_last_hour_too(
+    server: PriceServer, http: RealHttp
+) -> None:
+    server.speak = ps.energy_charts
+    service(server, "energy_charts", area="FI").fetch(http, DAY_START, DAY_END)
+    assert (server.asked[0].query["start"], server.asked[0].query["end"]) == (
+        "2026-11-22",
+        "2026-11-23",
+    )
+
+
 def test_awattar_knows_two_countries(server: PriceServer, http: RealHttp) -> None:
     made = service(server, "awattar", area="CH", url="")
     with pytest.raises(FetchFailed, match="it knows DE and AT") as caught:
@@ -493,12 +504,15 @@ ROWS = {
 }
 
 
-def json_source(server: PriceServer, query: str = "", **paths: str) -> PriceService:
+def json_source(
+    server: PriceServer, query: str = "", token_file: str = "", **paths: str
+) -> PriceService:
     return service(
         server,
         "generic_json",
         url=server.url + "/prices" + query,
         time_zone="Europe/Berlin",
+        token_file=token_file,
         paths=paths,
     )
 
@@ -537,6 +551,26 @@ def test_an_address_can_ask_for_any_form_of_time(server: PriceServer, http: Real
         "c": "1795302000000",
         "d": "1795388400000",
     }
+
+
+@pytest.mark.parametrize(
+    ("query", "header", "key"),
+    [("", "Bearer s3cret", None), ("?key={token}", None, "s3cret")],
+)
+def test_a_token_is_shown_once_and_never_stands_in_the_file(
+    server: PriceServer,
+    http: RealHttp,
+    token_file: str,
+    query: str,
+    header: str | None,
+    key: str | None,
+) -> None:
+    server.speak = lambda asked: ps.as_json({"t": [1763766000], "p": [1]})
+    made = json_source(server, query, token_file, start="t[]", price="p[]")
+    made.fetch(http, DAY_START, DAY_END)
+    assert server.asked[0].headers.get("Authorization") == header
+    assert server.asked[0].query.get("key") == key
+    assert "s3cret" not in repr(made)
 
 
 def test_times_without_an_offset_are_the_tariffs_own(server: PriceServer, http: RealHttp) -> None:
