@@ -2,6 +2,7 @@
 
 corpus       which files, in which order; formats reads each kind
 tokenizer    byte-level BPE; bpe trains it
+encoding     documents to tokens; places: which are for validation
 preparation  corpus to dataset, once; storage is the directory of all of them
 dataset      a prepared corpus, opened and checked; shards are its files
 loader       which tokens the n-th micro-batch has

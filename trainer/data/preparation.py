@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trainer.clock import Clock, SystemClock
 from trainer.contract.spec import DataSpec
 from trainer.data import dataset as datasets
@@ -21,10 +18,12 @@ from trainer.data import tokenizer
 from trainer.data.bpe import Training
 from trainer.data.corpus import Corpus, find_corpus
 from trainer.data.dataset import Dataset
+from trainer.data.encoding import Encoded, encode
 from trainer.data.errors import DataError
 from trainer.data.formats import Document
+from trainer.data.places import is_validation, place_of
 from trainer.data.shards import FileFacts, HashedFile
-from trainer.data.splits import Splits, is_validation
+from trainer.data.splits import Splits
 from trainer.data.storage import Storage, cannot_write
 from trainer.data.tokenizer import Tokenizer
 from trainer.data.watch import Progress, Watch
@@ -144,7 +143,11 @@ class Preparation:
     def _build(self, directory: Path, dataset_id: str) -> None:
         trained = self._train_tokenizer()
         facts = [_write(directory / tokenizer.FILE_NAME, trained.to_json())]
-        splits = Splits(directory, trained, self._settings.validation_permille)
+        splits = Splits(
+            directory,
+            self._settings.validation_permille,
+            says_itself=self._corpus.has_validation,
+        )
         try:
             self._tokenize(trained, splits)
             manifest = splits.close(dataset_id, self._settings.to_dict(), facts)
@@ -174,39 +177,38 @@ class Preparation:
     def _training_texts(self) -> Iterator[str]:
         permille = self._settings.validation_permille
         for document in self._corpus.documents():
-            if document.text and not is_validation(document, permille):
+            if document.text and not is_validation(document, place_of(document.text), permille):
                 yield document.text
 
     def _tokenize(self, trained: Tokenizer, splits: Splits) -> None:
         self._watch.begin("tokenizing", self._trained)
         total = max(1, self._corpus.size_bytes)
-        for group, encoded in self._encoded(trained):
-            splits.add(group, encoded)
-            part = min(1.0, group[-1].position / total)
+        for position, encoded in self._encoded(trained):
+            splits.add(encoded)
+            part = min(1.0, position / total)
             self._watch.say(
                 f"tokenizing: {splits.documents} documents, {splits.tokens / 1e6:.1f} M tokens",
                 self._trained + (1.0 - self._trained) * part,
             )
 
-    def _encoded(
-        self, trained: Tokenizer
-    ) -> Iterator[tuple[list[Document], list[NDArray[np.uint32]]]]:
-        """Groups of documents with their tokens, in order, a few groups ahead in threads."""
+    def _encoded(self, trained: Tokenizer) -> Iterator[tuple[int, Encoded]]:
+        """Groups of documents as tokens, in order, a few groups ahead in threads.
 
-        def encode(group: list[Document]) -> list[NDArray[np.uint32]]:
-            return [trained.encode_array(document.text) for document in group]
-
-        pending: deque[tuple[list[Document], Future[list[NDArray[np.uint32]]]]] = deque()
+        With each group goes its position in the corpus, in bytes.
+        """
+        permille = self._settings.validation_permille
+        pending: deque[tuple[int, Future[Encoded]]] = deque()
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="tokenize")
         try:
             for group in groups(self._corpus.documents()):
-                pending.append((group, pool.submit(encode, group)))
+                future = pool.submit(encode, trained, group, permille)
+                pending.append((group[-1].position, future))
                 if len(pending) > 2 * self._threads:
-                    first, future = pending.popleft()
-                    yield first, self._watch.wait(future)
+                    position, future = pending.popleft()
+                    yield position, self._watch.wait(future)
             while pending:
-                first, future = pending.popleft()
-                yield first, self._watch.wait(future)
+                position, future = pending.popleft()
+                yield position, self._watch.wait(future)
         finally:
             pool.shutdown(cancel_futures=True)
 

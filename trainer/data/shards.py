@@ -68,18 +68,9 @@ class HashedFile:
 class SplitWriter:
     """Writes one split. Use ``close`` or ``abandon``."""
 
-    def __init__(
-        self,
-        directory: Path,
-        split: str,
-        dtype: np.dtype[Any],
-        bos: int,
-        shard_tokens: int = SHARD_TOKENS,
-    ) -> None:
+    def __init__(self, directory: Path, split: str, shard_tokens: int = SHARD_TOKENS) -> None:
         self._directory = directory
         self._split = split
-        self._dtype = dtype
-        self._bos = np.array([bos], dtype)
         self._shard_tokens = shard_tokens
         self._index = HashedFile(directory / f"{split}.index")
         self._index.write(np.zeros(1, _INDEX_DTYPE).tobytes())
@@ -90,10 +81,24 @@ class SplitWriter:
         #: tokens written, <|bos|> included
         self.tokens = 0
 
-    def add(self, documents: Sequence[NDArray[np.uint32]]) -> None:
-        """Append documents, given without their <|bos|>."""
-        for document in documents:
-            self._append(np.concatenate([self._bos, document.astype(self._dtype)]))
+    def add(self, lengths: NDArray[np.int64], tokens: NDArray[np.unsignedinteger]) -> None:
+        """Append documents: the tokens of each [n], <|bos|> included, and all of them in a row.
+
+        ``tokens`` have the dtype that they are to have on disk.
+        """
+        ends = np.cumsum(lengths, dtype=np.int64)
+        first, start = 0, 0
+        while first < len(lengths):
+            # a shard takes whole documents until it has enough
+            enough = start + self._shard_tokens - self._in_shard
+            last = min(int(np.searchsorted(ends, enough, "left")), len(lengths) - 1)
+            self._append(tokens[start : ends[last]])
+            self._index.write((self.tokens + ends[first : last + 1]).astype(_INDEX_DTYPE).tobytes())
+            first, start = last + 1, int(ends[last])
+            if self._in_shard >= self._shard_tokens:
+                self._close_shard()
+        self.documents += len(lengths)
+        self.tokens += start
 
     def close(self) -> tuple[list[FileFacts], FileFacts]:
         """Make all files durable; gives the shards in order, and the index."""
@@ -106,17 +111,12 @@ class SplitWriter:
         if self._shard is not None:
             self._shard.abandon()
 
-    def _append(self, tokens: NDArray[Any]) -> None:
+    def _append(self, tokens: NDArray[np.unsignedinteger]) -> None:
         if self._shard is None:
             name = f"{self._split}-{len(self._facts):05d}.tokens"
             self._shard = HashedFile(self._directory / name)
         self._shard.write(tokens.tobytes())
         self._in_shard += len(tokens)
-        self.tokens += len(tokens)
-        self.documents += 1
-        self._index.write(np.array([self.tokens], _INDEX_DTYPE).tobytes())
-        if self._in_shard >= self._shard_tokens:
-            self._close_shard()
 
     def _close_shard(self) -> None:
         if self._shard is not None:

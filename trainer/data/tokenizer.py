@@ -67,10 +67,12 @@ class Tokenizer:
 
     def encode_array(self, text: str) -> NDArray[np.uint32]:
         """As ``encode``, for texts without lone surrogates; releases the interpreter lock."""
+        if len(text) <= PIECE_CHARACTERS:
+            return self._encoding.encode_to_numpy(text, disallowed_special=())
         parts = [
             self._encoding.encode_to_numpy(piece, disallowed_special=()) for piece in pieces(text)
         ]
-        return np.concatenate(parts) if parts else np.empty(0, np.uint32)
+        return np.concatenate(parts)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the tokens; bytes that are no UTF-8 become U+FFFD.

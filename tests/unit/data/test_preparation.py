@@ -19,12 +19,12 @@ from tests.unit.data.conftest import VOCAB_SIZE, data_spec, silent, texts, write
 from tests.unit.data.test_watch import AbortError, SteppingClock
 from trainer.clock import SystemClock
 from trainer.contract.spec import DataSpec
-from trainer.data import DataError, Dataset, prepare
+from trainer.data import DataError, Dataset, preparation, prepare
 from trainer.data.corpus import Corpus
 from trainer.data.formats import Document
+from trainer.data.places import place_of
 from trainer.data.preparation import GROUP_CHARACTERS, GROUP_DOCUMENTS, groups
 from trainer.data.shards import HashedFile, token_dtype
-from trainer.data.splits import place_of
 from trainer.data.storage import Storage
 from trainer.data.watch import Watch
 
@@ -66,13 +66,34 @@ def test_every_document_is_in_exactly_one_split_in_the_order_of_the_corpus(
 
 
 def test_same_corpus_elsewhere_gives_the_same_bytes_with_any_number_of_threads(
-    prepared: Dataset, tmp_path: Path
+    prepared: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(preparation, "GROUP_DOCUMENTS", 3)
     corpus = write_corpus(tmp_path / "other place", texts())
     again = prepare(data_spec(corpus), VOCAB_SIZE, tmp_path / "data", silent, threads=3)
     assert again.dir != prepared.dir
     assert again.id == prepared.id
     assert contents(again) == contents(prepared)
+
+
+def test_a_corpus_that_names_its_validation_documents_is_cut_there(
+    tmp_path: Path,
+) -> None:
+    corpus = write_corpus(tmp_path / "corpus", texts()[:30])
+    write_corpus(corpus / "validation", texts()[30:])
+    made = prepare(data_spec(corpus), VOCAB_SIZE, tmp_path / "one", silent, threads=1)
+    assert documents_of(made, "validation") == texts()[30:]
+    assert documents_of(made, "train") == texts()[:30]
+    again = prepare(data_spec(corpus), VOCAB_SIZE, tmp_path / "two", silent, threads=2)
+    assert contents(again) == contents(made)
+    (corpus / "validation").rename(corpus / "elsewhere")
+    other = prepare(data_spec(corpus), VOCAB_SIZE, tmp_path / "one", silent, threads=1)
+    assert other.id != made.id
+    shutil.rmtree(corpus / "elsewhere")
+    write_corpus(corpus / "validation", [""])
+    with pytest.raises(DataError, match="falls into the validation split") as refused:
+        prepare(data_spec(corpus), VOCAB_SIZE, tmp_path / "one", silent, threads=1)
+    assert "its directory validation" in refused.value.fix
 
 
 def test_formats_do_not_matter_to_the_documents(tmp_path: Path) -> None:
