@@ -5,6 +5,7 @@ The arithmetic and the bytes are bitsandbytes' own, so that its users can load w
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,9 +85,15 @@ def quant_state(packed: Packed, shape: Sequence[int], dtype: torch.dtype) -> Any
         state.offset = packed["maxima_mean"].view(())
         state.state2 = bnb.QuantState(
             absmax=packed["maxima_scales"],
-            code=bnb.create_dynamic_map().to(maxima.device),
+            code=torch.tensor(_maxima_map(), device=maxima.device),
             blocksize=MAXIMA_BLOCK,
             dtype=torch.float32,
         )
         state.nested = True
     return state
+
+
+@functools.cache
+def _maxima_map() -> tuple[float, ...]:
+    """The 256 values that quantised maxima can have, before scale and mean."""
+    return tuple(functional().create_dynamic_map().tolist())
