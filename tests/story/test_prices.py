@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.story.house import HOMERUN, House, wait_for
+from tests.unit.tariff import price_bodies as say
 from tests.unit.tariff import price_server as ps
 
 
@@ -27,7 +28,7 @@ def api_slots(house: House) -> list[Any]:
 
 @pytest.mark.long  # the first question waits up to 15 s, so that a street does not ask at once
 def test_a_daemon_fetches_prices_shows_them_and_knows_them_after_a_restart(tmp_path: Path) -> None:
-    with ps.price_server(ps.energy_charts) as server:
+    with ps.price_server(say.energy_charts) as server:
         house = House(tmp_path / "house")
         with house.config.open("a") as file:
             file.write(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from orchestrator.tariff.http import FakeHttp, Http, RealHttp, Reply, Request, U
 from orchestrator.tariff.services import PriceService, service_of
 from orchestrator.tariff.services.base import FetchFailed, Trouble
 from orchestrator.tariff.table import TariffConfig
+from tests.unit.tariff import price_bodies as say
 from tests.unit.tariff import price_server as ps
 from tests.unit.tariff.price_server import Fault, PriceServer
 from tests.unit.tariff.support import utc
@@ -22,27 +23,21 @@ START, END = utc("2026-11-21T23:00"), utc("2026-11-22T23:00")
 SHORT_SECONDS = 0.4
 
 ALL: dict[str, tuple[Any, dict[str, Any]]] = {
-    "energy_charts": (ps.energy_charts, {"area": "DE-LU"}),
-    "awattar": (ps.awattar, {"area": "DE"}),
-    "nordpool": (ps.nordpool, {"area": "SE3"}),
-    "elprisetjustnu": (ps.elprisetjustnu, {"area": "SE3"}),
-    "octopus": (ps.octopus, {"area": "C", "product": "AGILE", "currency": "GBP"}),
-    "comed": (ps.comed, {"currency": "USD"}),
-    "energi_data_service": (ps.energi_data_service, {"area": "DK1"}),
-    "tibber": (ps.tibber, {"currency": "NOK"}),
-    "entsoe": (ps.entsoe, {"area": "DE-LU"}),
+    "energy_charts": (say.energy_charts, {"area": "DE-LU"}),
+    "awattar": (say.awattar, {"area": "DE"}),
+    "nordpool": (say.nordpool, {"area": "SE3"}),
+    "elprisetjustnu": (say.elprisetjustnu, {"area": "SE3"}),
+    "octopus": (say.octopus, {"area": "C", "product": "AGILE", "currency": "GBP"}),
+    "comed": (say.comed, {"currency": "USD"}),
+    "energi_data_service": (say.energi_data_service, {"area": "DK1"}),
+    "tibber": (say.tibber, {"currency": "NOK"}),
+    "entsoe": (say.entsoe, {"area": "DE-LU"}),
     "generic_json": (
-        ps.energy_charts,
+        say.energy_charts,
         {"paths": {"start": "unix_seconds[]", "price": "price[]", "unit": "MWh"}},
     ),
-    "home_assistant": (ps.home_assistant, {"entity": "sensor.x"}),
+    "home_assistant": (say.home_assistant, {"entity": "sensor.x"}),
 }
-
-
-@pytest.fixture
-def server() -> Iterator[PriceServer]:
-    with ps.price_server() as running:
-        yield running
 
 
 @pytest.fixture

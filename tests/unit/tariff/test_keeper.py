@@ -19,8 +19,10 @@ from orchestrator.tariff.http import FakeHttp, RealHttp, Reply
 from orchestrator.tariff.keeper import KEEP, PriceKeeper
 from orchestrator.tariff.slots import Source
 from orchestrator.tariff.table import TariffConfig
+from tests.unit.tariff import price_bodies as say
 from tests.unit.tariff import price_server as ps
-from tests.unit.tariff.price_server import Asked, Fault, PriceServer, price
+from tests.unit.tariff.price_bodies import Asked, price
+from tests.unit.tariff.price_server import Fault, PriceServer
 from tests.unit.tariff.support import DAY, HOUR, QUARTER, utc
 
 #: 12:00 in Berlin
@@ -83,15 +85,15 @@ class House:
 
     def published(self, asked: Asked) -> tuple[int, bytes]:
         """Energy-Charts with only those days that are published at the clock's time."""
-        local = self.clock.now().astimezone(ps.BERLIN)
+        local = self.clock.now().astimezone(say.BERLIN)
         last = local.date() + (DAY if local.hour >= 13 else timedelta())
         asked.query["end"] = min(asked.query["end"], f"{last:%F}")
-        return ps.energy_charts(asked)
+        return say.energy_charts(asked)
 
 
 @pytest.fixture
 def server() -> Iterator[PriceServer]:
-    with ps.price_server(ps.energy_charts) as running:
+    with ps.price_server(say.energy_charts) as running:
         yield running
 
 
@@ -114,7 +116,7 @@ def test_the_first_minutes_bring_today_and_four_weeks_for_the_forecast(house: Ho
     asked = house.pass_time(timedelta(minutes=5))
     assert asked == 2
     report = house.keeper.report(48)
-    assert [slot.start for slot in report.slots] == ps.grid(NOON, NOON + 2 * DAY, QUARTER)
+    assert [slot.start for slot in report.slots] == say.grid(NOON, NOON + 2 * DAY, QUARTER)
     published = [slot for slot in report.slots if slot.source is Source.PUBLISHED]
     assert published[-1].end == TOMORROW
     assert published[0].price == price(NOON) / 1000 + Decimal("0.1")
@@ -170,7 +172,7 @@ def test_a_publication_that_does_not_come_is_told_after_hours_and_not_at_once(
     house: House, server: PriceServer
 ) -> None:
     house.pass_time(timedelta(minutes=30))
-    server.speak = lambda asked: ps.energy_charts(
+    server.speak = lambda asked: say.energy_charts(
         Asked(asked.path, {**asked.query, "end": "2026-11-24"}, {}, b"")
     )
     house.pass_time(timedelta(hours=2))
@@ -206,7 +208,7 @@ def test_prices_in_another_unit_are_rejected_and_the_old_ones_stay(
 
     def per_kwh(asked: Asked) -> tuple[int, bytes]:
         body = json.loads(house.published(asked)[1])
-        return ps.as_json({**body, "price": [value * 1000 for value in body["price"]]})
+        return say.as_json({**body, "price": [value * 1000 for value in body["price"]]})
 
     server.speak = per_kwh
     house.until(lambda: house.keeper.view().failing, timedelta(hours=2))
@@ -238,7 +240,7 @@ def test_a_token_file_that_is_missing_ends_nothing_and_heals_by_itself(
     token = tmp_path / "token"
     keys = {"service": "entsoe", "token_file": str(token), "adders": {}}
     house = House(server, tmp_path, keys)
-    server.speak = ps.entsoe
+    server.speak = say.entsoe
     house.pass_time(timedelta(minutes=2))
     assert house.keeper.view().trouble == "denied"
     assert str(token) in house.keeper.view().reason
@@ -309,7 +311,7 @@ def test_nord_pool_day_by_day_backfills_politely_newest_first(
     server: PriceServer, tmp_path: Path
 ) -> None:
     house = House(server, tmp_path, {"service": "nordpool", "area": "SE3"})
-    server.speak = ps.nordpool
+    server.speak = say.nordpool
     house.pass_time(timedelta(minutes=16))
     dates = [asked.query["date"] for asked in server.asked]
     assert dates[:3] == ["2026-11-24", "2026-11-23", "2026-11-22"]
