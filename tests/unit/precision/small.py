@@ -19,7 +19,7 @@ MODEL = ModelSpec(depth=2, vocab_size=512, sequence_length=16)
 NAMES = tuple(RECIPES)
 #: every recipe with everything that may train the matrices of its blocks
 VARIANTS = tuple((name, rule) for name, each in RECIPES.items() for rule in each.optimizers)
-STEPS = 10
+STEPS = 6
 MICRO_BATCHES = 2
 
 
@@ -30,10 +30,10 @@ def spec_of(
     model: ModelSpec = MODEL,
     seed: int = 7,
     micro_batches: int = MICRO_BATCHES,
-    warmdown_ratio: float = 0.4,
+    warmdown_ratio: float = 0.5,
     **memory: str,
 ) -> RunSpec:
-    """Ten steps, the last four of them in the warm-down."""
+    """Six steps; the learning rate falls in the last two."""
     train = TrainSpec(
         steps=STEPS,
         batch_tokens=2 * model.sequence_length * micro_batches,

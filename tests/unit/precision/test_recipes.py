@@ -19,8 +19,17 @@ from trainer.model import LOGIT_CAP, NanoChat, norm
 from trainer.precision import RECIPES, recipe, settle
 from trainer.state import State, StateError
 
+LONG = pytest.mark.long
 every_recipe = pytest.mark.parametrize("name", NAMES)
-every_variant = pytest.mark.parametrize(("name", "rule"), VARIANTS)
+#: a recipe's second optimizer takes as long again, so most of them wait for the long tests
+every_variant = pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        pytest.param(name, rule, marks=() if rule == first or name == "bf16-8bit" else LONG)
+        for name, rule in VARIANTS
+        for first in RECIPES[name].optimizers[:1]
+    ],
+)
 
 
 @every_variant
@@ -33,7 +42,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_bytes(name: str, rule: str) -
         small.train(straight, straight.step + 1)
     end = small.prints(straight.files())
     resumed = small.state_of(name, rule)
-    for stop in (8, 7, 3):
+    for stop in (5, 4, 2):
         small.train(resumed, 1)  # a life of its own, of which nothing may be left
         files, meta = points[stop]
         resumed.load(files, meta)
@@ -49,7 +58,7 @@ def test_it_learns(name: str, rule: str) -> None:
     state = small.state_of(name, rule)
     losses = small.train(state, STEPS)
     assert losses[0] == pytest.approx(torch.tensor(512.0).log().item(), rel=0.01)
-    assert losses[-1] < losses[0] - 0.5
+    assert losses[-1] < losses[0] - 0.3
 
 
 @every_recipe
@@ -179,7 +188,7 @@ def test_a_checkpoint_of_another_recipe_is_refused_with_both_names(name: str) ->
 @every_variant
 def test_a_gradient_that_is_not_finite_changes_nothing(name: str, rule: str) -> None:
     state = small.state_of(name, rule)
-    small.train(state, 8)
+    small.train(state, 5)
     before = small.prints(state.files())
     small.backward(state, 0)
     summed = state.keeping.trained[0].gradient.sum()
