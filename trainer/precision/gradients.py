@@ -7,11 +7,6 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-#: bf16 sums of more micro-batches than this lose more than sampling noise hides: the relative
-#: error grows with the number of roundings (measured: 1.1 % at 128, a cosine of 0.93 to the
-#: float32 update after Muon's orthogonalisation)
-MOST_BF16_MICRO_BATCHES = 64
-
 
 class Gradient(Protocol):
     """What backward has added up so far."""

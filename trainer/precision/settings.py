@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from trainer.contract.spec import RunSpec
+from trainer.contract.spec import MOST_BF16_MICRO_BATCHES, RunSpec, too_many_to_sum
 from trainer.precision.base import Recipe, Setting
-from trainer.precision.gradients import MOST_BF16_MICRO_BATCHES
 from trainer.precision.merges import first_interval_steps
 from trainer.sizing import horizon_steps
 
@@ -61,9 +60,5 @@ def _host_gradients(spec: RunSpec, recipe: Recipe) -> bool:
     wanted = spec.memory.gradients
     too_many = recipe.sums_in_bf16 and spec.micro_batches > MOST_BF16_MICRO_BATCHES
     if wanted == "device" and too_many:
-        raise ValueError(
-            f"{spec.micro_batches} micro-batches a step are too many to sum up in bf16 on the "
-            f"device, at most {MOST_BF16_MICRO_BATCHES} are exact enough: set "
-            f'[memory] gradients = "host", or a larger [train] micro_batch'
-        )
+        raise ValueError(too_many_to_sum(spec.micro_batches))
     return wanted == "host" or (wanted == "auto" and too_many)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from trainer.contract.spec import RunSpec
+from trainer.contract.spec import MOST_BF16_MICRO_BATCHES, RunSpec
 
 #: bitsandbytes' blocks: 256 numbers share the float32 scale of an 8-bit state, 64 that of NF4
 _INT8 = 1 + 4 / 256
@@ -143,10 +143,6 @@ STORAGES: tuple[Storage, ...] = (
 def storages_of(precision: str) -> tuple[Storage, ...]:
     """All that a recipe of the spec may store; empty for a name that there is none of."""
     return tuple(each for each in STORAGES if each.precision == precision)
-
-
-#: bf16 sums of more micro-batches than this lose more than sampling noise hides
-MOST_BF16_MICRO_BATCHES = 64
 
 
 def summing(storage: Storage, micro_batches: int) -> Storage:

@@ -205,6 +205,16 @@ def test_the_memory_switches_are_checked() -> None:
     assert any("train.optimizer" in p and "did you mean 'adamw8'?" in p for p in found)
 
 
+def test_too_many_micro_batches_for_a_bf16_sum_are_refused_at_once() -> None:
+    train = {"precision": "nf4", "micro_batch": 2}
+    (found,) = problems_of({"name": "x", "train": train, "memory": {"gradients": "device"}})
+    assert "128 micro-batches" in found
+    assert 'set [memory] gradients = "host"' in found
+    for fine in ({**train, "micro_batch": 4}, {**train, "precision": "bf16"}):
+        spec.from_dict({"name": "x", "train": fine, "memory": {"gradients": "device"}})
+    spec.from_dict({"name": "x", "train": train})
+
+
 @pytest.mark.parametrize("precision", spec.PRECISIONS)
 def test_every_recipe_can_be_asked_for(precision: str) -> None:
     found = spec.from_dict({"name": "x", "train": {"precision": precision}})

@@ -137,7 +137,8 @@ def test_gradients_are_those_of_the_float64_model(name: str) -> None:
         exact_logits(exact, ids).flatten(0, 1), targets.flatten()
     )
     loss.backward()
-    tolerance = 1e-4 if name == "fp32" else 0.12
+    # one bf16 rounding is 0.004, one of int8 to a row's largest number about as much
+    tolerance = {"fp32": 1e-5, "int8": 0.05}.get(name, 0.025)
     for kept in state.keeping.trained:
         expected = expected_gradient(state, exact, kept.name)
         if expected is None:
