@@ -241,11 +241,8 @@ def _train_missing(
             flush=True,
         )
 
-    # what all cells share is prepared by the first of them alone
-    for first in missing[:1]:
-        train(first)
     with ThreadPoolExecutor(1 if options.quick else options.jobs) as pool:
-        list(pool.map(train, missing[1:]))
+        list(pool.map(train, missing))
 
 
 def _child(options: argparse.Namespace, *what: str) -> int:
