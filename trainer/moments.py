@@ -25,6 +25,9 @@ class Momentum(Protocol):
     def put_back(self, mean: Tensor) -> None:
         """Keep the changed mean."""
 
+    def clear(self) -> None:
+        """Start from zero."""
+
     def resting(self) -> Mapping[str, Resting]:
         """Its tensors by what they are: "" for the numbers, "scale" for what they are times."""
 
@@ -40,6 +43,9 @@ class FloatMomentum:
 
     def put_back(self, mean: Tensor) -> None:
         self._mean.put_back(mean)
+
+    def clear(self) -> None:
+        self._mean.tensor.zero_()
 
     def resting(self) -> Mapping[str, Resting]:
         return {"": self._mean}
@@ -57,8 +63,7 @@ class Int8Momentum:
         self._shape = shape
         self._codes = shelf.zeros(shape, torch.uint8)
         self._scales = shelf.zeros((-(-shape.numel() // BLOCK),), torch.float32)
-        # with scales of zero every code means zero, but only one code is what zero is stored as
-        self._codes.tensor.fill_(_zero_code())
+        self.clear()
 
     def fetch(self) -> Tensor:
         codes = self._codes.fetch()
@@ -74,6 +79,11 @@ class Int8Momentum:
         )
         self._codes.put_back(codes.view(self._shape))
         self._scales.put_back(state.absmax)
+
+    def clear(self) -> None:
+        # with scales of zero every code means zero, but only one code is what zero is stored as
+        self._codes.tensor.fill_(_zero_code())
+        self._scales.tensor.zero_()
 
     def resting(self) -> Mapping[str, Resting]:
         return {"": self._codes, "scale": self._scales}

@@ -62,8 +62,7 @@ class Muon:
     def forget(self, names: Collection[str]) -> None:
         """Start the momenta of these matrices from zero."""
         for name in names & self._momenta.keys():
-            momentum = self._momenta[name]
-            momentum.put_back(momentum.fetch().zero_())
+            self._momenta[name].clear()
 
     def resting(self) -> dict[str, Resting]:
         """The state's tensors by stable names."""
