@@ -32,6 +32,7 @@ _PLAIN = (
     "state",
     "no_device",
     "data",
+    "too_little_data",
     "diverged",
 )
 

@@ -14,6 +14,7 @@ from trainer.health import DivergedError
 from trainer.portion import TooLargeError
 from trainer.record import RecordError, SpecChangedError
 from trainer.state import StateError
+from trainer.supply import TooLittleDataError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -68,6 +69,8 @@ def explain(error: Exception) -> Outcome:
             return Outcome(Failed("state", str(error), retry=False), EXIT_FAILED)
         case NoDeviceError():
             return Outcome(Failed("no_device", str(error)), EXIT_FAILED)
+        case TooLittleDataError():
+            return Outcome(Failed("too_little_data", str(error), retry=False), EXIT_FAILED)
         case DataError():
             return Outcome(Failed("data", str(error)), EXIT_FAILED)
         case DivergedError():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer import environment, portion, record, sizing
+from trainer import environment, portion, record, sizing, supply
 from trainer.announce import Announcer
 from trainer.checkpoint import catalog, reader
 from trainer.checkpoint.catalog import Entry, Verdict
@@ -58,7 +58,10 @@ def assemble(job: Job, lease: Lease, desk: Desk, announcer: Announcer, clock: Cl
         desk.answer()
 
     announcer.phase("data", "opening")
+    is_first = not pinned.dataset
     dataset, pinned = open_pinned(job, pinned, progress)
+    if is_first and (said := supply.repeats(supply.supply_of(job.spec, dataset.train.tokens, 0))):
+        announcer.notice("data_repeats", f"{said}, as its spec allows")
     desk.answer()
     announcer.phase("load", "building the model")
     state = State(pinned.settled(job.spec), environment.device_for(job.spec.train.device))

@@ -26,6 +26,7 @@ vocab_size = 4096
 sequence_length = 256
 [data]
 tokenizer_characters = 5000000
+allow_repeats = true
 [train]
 steps = {steps}
 batch_tokens = 8192

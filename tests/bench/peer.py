@@ -34,6 +34,7 @@ vocab_size = {vocab}
 sequence_length = {sequence}
 [data]
 tokenizer_characters = 5000000
+allow_repeats = true
 [train]
 steps = 100000
 batch_tokens = {batch_tokens}

@@ -114,6 +114,7 @@ class Size:
             },
             "data": {
                 "corpus": self.corpus,
+                "allow_repeats": True,
                 "tokenizer_characters": self.tokenizer_characters,
             },
             "train": train,

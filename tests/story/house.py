@@ -78,6 +78,7 @@ sequence_length = 32
 
 [data]
 corpus = "{corpus}"
+allow_repeats = true
 validation_permille = 100
 tokenizer_characters = 200000
 

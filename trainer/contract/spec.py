@@ -63,6 +63,8 @@ class DataSpec:
     validation_permille: int = field(default=20, metadata=_at_least(1, 500))
     #: characters of text that the tokenizer is trained on
     tokenizer_characters: int = field(default=2_000_000_000, metadata=_at_least(10_000))
+    #: whether the corpus may be read more than once; a run that would need to is refused else
+    allow_repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,13 @@ class RunSpec:
 
 
 #: tables and keys that do not change what a run computes
-NOT_IN_DIGEST = ("checkpoint", "guard", "memory.optimizer_state", "memory.activation_checkpointing")
+NOT_IN_DIGEST = (
+    "checkpoint",
+    "guard",
+    "data.allow_repeats",
+    "memory.optimizer_state",
+    "memory.activation_checkpointing",
+)
 _CAME_LATER = (
     ("train", "optimizer", "auto"),
     ("train", "adapter_rank", 0),

@@ -59,6 +59,11 @@ class Corpus:
         """Whether it says itself which documents are for validation, rather than their hashes."""
         return any(_is_validation(file.name) for file in self.files)
 
+    @property
+    def training_files(self) -> tuple[CorpusFile, ...]:
+        """All files but those of its own validation split, if it has one."""
+        return tuple(file for file in self.files if not _is_validation(file.name))
+
     def fingerprint(self) -> str:
         """A hash over names, sizes and times: cheap, and another one after any change."""
         digest = hashlib.blake2b(os.fsencode(self.root), digest_size=16)

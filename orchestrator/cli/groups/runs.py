@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
@@ -12,6 +12,9 @@ from orchestrator.cli import render, times
 from orchestrator.cli.render import Column
 from orchestrator.cli.session import Session, emit, json_option
 from orchestrator.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from trainer.contract.spec import RunSpec
 
 _COLUMNS = (
     Column("RUN"),
@@ -64,6 +67,8 @@ def submit(session: Session, spec: Path, priority: int, as_json: bool) -> None:
     except toml.InvalidFileError as error:
         raise Misconfigured(str(error), "correct the file and submit it again") from None
     run = session.client().post("runs", {"spec": wanted.to_dict(), "priority": priority})
+    if warning := _too_little_data(wanted):
+        click.echo(f"homerun: {warning}", err=True)
     if as_json:
         emit("run", run)
         return
@@ -81,6 +86,27 @@ def cancel(session: Session, run: str, as_json: bool) -> None:
         emit("run", cancelled)
         return
     click.echo(f"{cancelled['name']} is {cancelled['state']}; its checkpoints stay.")
+
+
+def _too_little_data(wanted: RunSpec) -> str:
+    """What to say of a corpus that looks too small for its run; empty when it does not."""
+    from orchestrator.planning.corpus_size import measure
+    from trainer import sizing
+    from trainer.contract.spec import DEFAULT_CORPUS
+
+    if wanted.data.allow_repeats or wanted.data.corpus == DEFAULT_CORPUS:
+        return ""
+    tokens = sizing.horizon_steps(wanted) * wanted.train.batch_tokens
+    corpus = measure(Path(wanted.data.corpus))
+    if not corpus.tokens or tokens <= corpus.tokens:
+        return ""
+    return (
+        f"the run wants {render.amount(tokens)} tokens, and the {corpus.files:,} files of "
+        f"{wanted.data.corpus} give about {render.amount(corpus.tokens)}; about "
+        f"{corpus.files_missing(tokens):,} more like them are missing.\n"
+        "  The trainer counts exactly and then refuses to read a text twice, unless the run says "
+        "data.allow_repeats = true."
+    )
 
 
 def _row(run: dict[str, Any], session: Session) -> list[str]:

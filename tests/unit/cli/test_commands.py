@@ -128,6 +128,25 @@ def test_submit_sends_the_whole_pinned_spec(double: ApiDouble, run: Run) -> None
     assert body["spec"]["checkpoint"]["keep"] == 3, "defaults are pinned too"
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_submit_says_that_a_corpus_looks_too_small(
+    double: ApiDouble, run: Run, tmp_path: Path, allowed: bool
+) -> None:
+    (tmp_path / "texts").mkdir()
+    for number in range(4):
+        (tmp_path / "texts" / f"{number}.txt").write_text("x" * 48_000)
+    spec = tmp_path / "run.toml"
+    spec.write_text(
+        'name = "a"\n[data]\ncorpus = "texts"\n'
+        f"allow_repeats = {str(allowed).lower()}\n[train]\ntokens = 1048576\n"
+    )
+    result = run("submit", str(spec))
+    assert result.exit_code == 0
+    said = "the run wants 1.05 M tokens, and the 4 files of"
+    assert (said in result.stderr) is not allowed
+    assert ("give about 40 k; about 101 more like them are missing" in result.stderr) is not allowed
+
+
 def test_submit_names_every_problem_of_a_spec_and_exits_78(
     double: ApiDouble, run: Run, tmp_path: Path
 ) -> None:

@@ -49,7 +49,12 @@ def tiny_spec(corpus: Path, **changes: Any) -> RunSpec:
         seed=11,
         sample_prompt="the run",
         model=ModelSpec(depth=1, vocab_size=512, sequence_length=32),
-        data=DataSpec(corpus=str(corpus), validation_permille=100, tokenizer_characters=1_000_000),
+        data=DataSpec(
+            corpus=str(corpus),
+            validation_permille=100,
+            tokenizer_characters=1_000_000,
+            allow_repeats=True,
+        ),
         train=TrainSpec(
             steps=STEPS,
             batch_tokens=2 * 32 * MICRO_BATCHES,
