@@ -13,13 +13,15 @@ import signal
 import sys
 
 from tests.unit.loop.support import Puppeteer
-from trainer import loop
+from trainer import loop, moments
 from trainer.clock import SystemClock
 from trainer.contract import job as jobs
 
 
 def live(order: dict[str, object]) -> int:
     job = jobs.from_dict(order["job"])  # type: ignore[arg-type] # our own line
+    if job.spec.train.precision not in ("fp32", "bf16"):
+        moments.functional()  # once here, rather than in every life
     child = os.fork()
     if child == 0:
         os._exit(loop.train(job, Puppeteer(), SystemClock()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from tests.unit.loop import support
 from tests.unit.loop.support import Puppeteer
-from trainer.contract.messages import Finished, Ready, Step, Stopped
+from trainer.contract.messages import Command, Finished, Ready, Step, Stopped
 from trainer.contract.spec import RunSpec
 from trainer.precision import RECIPES
 
@@ -66,6 +67,49 @@ def test_interrupted_again_and_again_it_ends_with_the_same_bytes(
     assert attempts > 2
     straight = support.fingerprint(tmp_path / "straight")
     assert support.fingerprint(tmp_path / "interrupted") == straight
+
+
+class PowerCut(BaseException):
+    """Ends an attempt as a kill does: nothing is said, nothing is saved."""
+
+
+class Doomed(Puppeteer):
+    """The power fails when the trainer looks for commands for the n-th time."""
+
+    def __init__(self, at_poll: int) -> None:
+        super().__init__()
+        self._at_poll = at_poll
+
+    def poll(self) -> Command | None:
+        command = super().poll()
+        if self.polls == self._at_poll:
+            raise PowerCut
+        return command
+
+
+@pytest.mark.parametrize("precision", RECIPES)
+def test_killed_at_each_micro_batch_it_ends_with_the_same_bytes(
+    corpus: Path, tmp_path: Path, data_dir: Path, precision: str
+) -> None:
+    """Each life lasts one micro-batch longer and goes on from what the one before had saved."""
+    spec = support.tiny_spec(
+        corpus, precision=precision, steps=4, every_steps=1, eval_every_steps=0, warmdown_ratio=0.5
+    )
+    support.train(support.job_for(spec, tmp_path / "straight", data_dir))
+    run_dir = tmp_path / "killed"
+    lives, starts = 0, []
+    while True:
+        lives += 1
+        link = Doomed(at_poll=lives + 1)
+        with contextlib.suppress(PowerCut):
+            assert support.train(support.job_for(spec, run_dir, data_dir), link) == 0
+        starts += [ready.step for ready in link.of(Ready)]
+        if link.events and isinstance(link.last, Finished):
+            break
+        assert lives < 60
+    assert set(starts) >= {0, 1, 2}
+    assert lives > support.MICRO_BATCHES
+    assert support.fingerprint(run_dir) == support.fingerprint(tmp_path / "straight")
 
 
 def test_the_figures_at_the_end_are_those_of_an_undisturbed_run(
