@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from orchestrator.domain import Power, Sample
-from orchestrator.store import Store
+from orchestrator.domain import Hold, Power, Sample
+from orchestrator.step_times import totals_of
+from orchestrator.store import OWNER, Store
 
 
 class Books:
@@ -51,6 +53,22 @@ class Books:
         if not power.measured:
             self.count(run, "energy_estimated_joules", power.watts * seconds)
 
+    def held(self, run: str, holds: Iterable[Hold], seconds: float) -> None:
+        """The last ``seconds`` passed under ``holds``, those of other runs among them."""
+        for reason in {hold.reason for hold in holds if hold.run in (None, run)}:
+            self.count(run, f"held_seconds_{reason.value}", max(0.0, seconds))
+
+    def step(self, run: str, seconds: float, phases: Mapping[str, float]) -> None:
+        """A step took so long in all, and so long in each phase."""
+        for name, delta in totals_of(seconds).items():
+            self.count(run, name, delta)
+        for phase, share in phases.items():
+            self.phase(run, phase, share)
+
+    def phase(self, run: str, phase: str, seconds: float) -> None:
+        """The trainer spent ``seconds`` on data, compute, optimizer, eval or checkpoint."""
+        self.count(run, f"phase_seconds_{phase}", max(0.0, seconds))
+
     def sample(self, run: str, sample: Sample) -> None:
         """Add a point to the learning curve."""
         self._samples[run].append(sample)
@@ -77,6 +95,6 @@ class Books:
 
 
 def store_totals(store: Store) -> dict[str, dict[str, float]]:
-    """The totals as the last daemon left them."""
+    """The totals of the runs as the last daemon left them."""
     with store.transaction() as tx:
-        return tx.counters.all()
+        return {run: names for run, names in tx.counters.all().items() if run != OWNER}

@@ -40,6 +40,7 @@ def fill_with_messages(daemon: Daemon) -> None:
         Budget(notify.most_per_hour),
     )
     courier.begin()
+    daemon.lookout.courier = courier
     daemon.calendar.every(timedelta(seconds=10), "messages", courier.deliver)
     if notify.report_hour >= 0:
         board = daemon.supervisor.board

@@ -27,6 +27,7 @@ from orchestrator.keeper import Keeper
 from orchestrator.orders import SaveOrder
 from orchestrator.store import Store, Transaction
 from orchestrator.supervisor import Supervisor, Wake
+from orchestrator.surroundings import Lookout, Surroundings
 from orchestrator.tariff.keeper import PriceKeeper
 from orchestrator.tariff.report import PricesReport
 from trainer.checkpoint import catalog, retention
@@ -51,12 +52,14 @@ class Commands:
         config: configuration.Config,
         prices: PriceKeeper,
         keeper: Keeper,
+        lookout: Lookout,
     ) -> None:
         self._store = store
         self._prices = prices
         self._supervisor = supervisor
         self._config = config
         self._keeper = keeper
+        self._lookout = lookout
 
     # --- readers ----------------------------------------------------------------------------
 
@@ -113,6 +116,9 @@ class Commands:
 
     def prices(self, hours: int) -> PricesReport:
         return self._prices.report(hours)
+
+    def surroundings(self) -> Surroundings:
+        return self._lookout.look()
 
     def config_view(self) -> dict[str, Any]:
         return configuration.view(self._config)

@@ -8,11 +8,10 @@ from orchestrator.domain import JournalEntry, Snapshot
 from orchestrator.home.clock import Clock
 from orchestrator.home.messenger import Messenger, MessengerError
 from orchestrator.notices import Budget, Notice, merged, notice_of
-from orchestrator.store import Store
+from orchestrator.store import OWNER, Store
 
 log = logging.getLogger(__name__)
 
-_OWNER = "daemon"
 #: a counter, because it only grows: the id of the last journal entry that was dealt with
 _CURSOR = "notified_entries"
 _PAGE = 500
@@ -37,10 +36,10 @@ class Courier:
     def begin(self) -> None:
         """What happened before homerun could notify is no news; called once at the start."""
         with self._store.transaction() as tx:
-            known = tx.counters.all().get(_OWNER, {})
+            known = tx.counters.all().get(OWNER, {})
             newest = tx.journal.newest(1)
             if _CURSOR not in known:
-                tx.counters.add(_OWNER, {_CURSOR: float(newest[0].id) if newest else 0.0})
+                tx.counters.add(OWNER, {_CURSOR: float(newest[0].id) if newest else 0.0})
 
     def deliver(self) -> None:
         """Send what is new as one message. What could not or may not be sent yet stays new."""
@@ -53,7 +52,7 @@ class Courier:
         if notices and not (self._budget.allows(self._clock.now()) and self._sent(merged(notices))):
             return
         with self._store.transaction() as tx:
-            tx.counters.add(_OWNER, {_CURSOR: float(entries[-1].id) - cursor})
+            tx.counters.add(OWNER, {_CURSOR: float(entries[-1].id) - cursor})
 
     def report(self, snapshot: Snapshot) -> None:
         """The daily message: how it goes, in the words of the page."""
@@ -61,7 +60,7 @@ class Courier:
 
     def _news(self) -> tuple[list[JournalEntry], float]:
         with self._store.transaction() as tx:
-            cursor = tx.counters.all().get(_OWNER, {}).get(_CURSOR, 0.0)
+            cursor = tx.counters.all().get(OWNER, {}).get(_CURSOR, 0.0)
             return tx.journal.after(int(cursor), _PAGE), cursor
 
     def _sent(self, notice: Notice) -> bool:

@@ -32,13 +32,14 @@ from orchestrator.home.clock import Clock, SystemClock
 from orchestrator.home.meter import best_meter
 from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
+from orchestrator.home.volumes import MountedVolumes
 from orchestrator.keeper import Keeper
 from orchestrator.mainloop import MainLoop
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
-from orchestrator.senses import Sense
 from orchestrator.store import Store
 from orchestrator.supervisor import Count, Supervisor, Wake
+from orchestrator.surroundings import Lookout
 from orchestrator.tariff.http import RealHttp
 from orchestrator.tariff.keeper import PriceKeeper
 from orchestrator.ups_sense import UpsSense
@@ -66,6 +67,7 @@ class Daemon:
     web: WebServer
     calendar: Calendar
     keeper: Keeper
+    lookout: Lookout
     notifier: Notifier
 
 
@@ -110,6 +112,8 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
         engine=config.engine.kind,
         engine_state="off",
     )
+    ups = _ups(config, clock, stack)
+    lookout = Lookout(clock, _volumes(paths), ups)
     supervisor = Supervisor(
         store=store,
         engine=lambda notify: EngineClient(
@@ -125,7 +129,7 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
         paths=paths,
         daemon=view,
         boot_id=boot_id(),
-        senses=_senses(config, clock, stack),
+        senses=[ups] if ups is not None else [],
     )
     prices = PriceKeeper(config.tariff, store, RealHttp(clock), clock, seed=boot_id())
     prices.open()
@@ -138,23 +142,24 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
         count=lambda run, total: supervisor.inbox.put(Count(run, total)),
     )
     supervisor.tend, supervisor.relieve = keeper.tend, keeper.relieve
-    commands = Commands(store, supervisor, config, prices, keeper)
+    commands = Commands(store, supervisor, config, prices, keeper, lookout)
     notifier = Notifier(os.environ)
-    return Daemon(
-        config, paths, store, supervisor, commands, prices, web, Calendar(), keeper, notifier
-    )
+    parts = (store, supervisor, commands, prices, web, Calendar(), keeper, lookout, notifier)
+    return Daemon(config, paths, *parts)
 
 
-def _senses(config: Config, clock: Clock, stack: contextlib.ExitStack) -> list[Sense]:
-    senses: list[Sense] = []
-    if config.ups.name:
-        ups = UpsSense(
-            NutUps(config.ups.name, config.ups.host, config.ups.port), clock, outage_policy(config)
-        )
-        ups.start(config.ups.poll)
-        stack.callback(ups.close)
-        senses.append(ups)
-    return senses
+def _ups(config: Config, clock: Clock, stack: contextlib.ExitStack) -> UpsSense | None:
+    if not config.ups.name:
+        return None
+    nut = NutUps(config.ups.name, config.ups.host, config.ups.port)
+    ups = UpsSense(nut, clock, outage_policy(config))
+    ups.start(config.ups.poll)
+    stack.callback(ups.close)
+    return ups
+
+
+def _volumes(paths: Paths) -> MountedVolumes:
+    return MountedVolumes({"state": paths.state, "runs": paths.runs, "data": paths.data})
 
 
 def outage_policy(config: Config) -> OutagePolicy:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: points of the learning curve kept for an active run
 KEEP_SAMPLES = 20_000
+#: what the trainer says of a step that went wrong, and the total that counts it
+_COUNTED_NOTICES = {"loss_not_finite": "nonfinite_steps", "loss_spike": "loss_spikes"}
 
 
 class Listener:
@@ -76,10 +78,14 @@ class Listener:
             case m.RolledBack():
                 self._rolled_back(life, note.event)
             case m.Notice():
-                event = note.event
-                self._s.journal(event.kind, event.message, severity=event.severity, run=life.run)
+                self._notice(life, note.event)
             case m.Finished():
                 self._finished(life, note.event)
+
+    def _notice(self, life: Life, event: m.Notice) -> None:
+        if event.kind in _COUNTED_NOTICES:
+            self._s.books.count(life.run, _COUNTED_NOTICES[event.kind])
+        self._s.journal(event.kind, event.message, severity=event.severity, run=life.run)
 
     def _ready(self, life: Life, event: m.Ready) -> None:
         lost = self._lost_steps(life, event.step)
@@ -122,6 +128,7 @@ class Listener:
     def _step(self, life: Life, event: m.Step) -> None:
         books = self._s.books
         books.count(life.run, "steps")
+        books.step(life.run, event.seconds, event.phases)
         books.count(life.run, "tokens", event.tokens / max(1, event.step))
         assert life.ready is not None, "a step comes after Ready"
         books.reached(life.run, life.attempt, life.ready.step, event.step)
@@ -137,6 +144,7 @@ class Listener:
         )
 
     def _evaluated(self, life: Life, event: m.Evaluated) -> None:
+        self._s.books.phase(life.run, "eval", event.seconds)
         self._s.journal(
             "evaluated",
             f"Validation at step {event.step}: {event.bits_per_byte:.4f} bits per byte.",
@@ -169,6 +177,7 @@ class Listener:
         )
         progress.checkpoint = CheckpointView(event.name, event.step, now, event.size_bytes)
         self._s.books.count(life.run, "checkpoints")
+        self._s.books.phase(life.run, "checkpoint", event.seconds)
         self._s.flush()
         with self._s.store.transaction() as tx:
             tx.checkpoints.add(row)

@@ -265,6 +265,8 @@ class Supervisor:
         now = self.clock.monotonic()
         seconds, self._last_tick = now - self._last_tick, now
         power = self._situation.power = self._meter.read()
+        if self._active is not None:
+            self.books.held(self._active.name, self._situation.holds, seconds)
         if self.life is None:
             return
         self.books.energy(self.life.run, power, seconds)

@@ -7,7 +7,8 @@ sqlite, postgres   what each database needs to keep an acknowledged transaction
 migrate      from any older schema to this one
 """
 
+from orchestrator.store.counters import OWNER
 from orchestrator.store.errors import StoreDamaged, StoreFailed
 from orchestrator.store.store import Store, Transaction
 
-__all__ = ["Store", "StoreDamaged", "StoreFailed", "Transaction"]
+__all__ = ["OWNER", "Store", "StoreDamaged", "StoreFailed", "Transaction"]

@@ -10,6 +10,9 @@ from sqlalchemy.orm import Session
 
 from orchestrator.store.tables import CounterRow
 
+#: whose totals of the daemon itself are; no run can be called so
+OWNER = "@daemon"
+
 
 class Counters:
     """All counters within one transaction."""

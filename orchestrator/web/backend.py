@@ -15,6 +15,7 @@ from orchestrator.domain import (
     Sample,
     Snapshot,
 )
+from orchestrator.surroundings import Surroundings
 from orchestrator.tariff.report import PricesReport
 from trainer.checkpoint.catalog import Verdict
 from trainer.checkpoint.retention import Choice
@@ -81,6 +82,9 @@ class Backend(Protocol):
 
     def prices(self, hours: int) -> PricesReport:
         """The prices of the next hours; an empty report where no tariff is configured."""
+
+    def surroundings(self) -> Surroundings:
+        """UPS, disks and messages, as they are now."""
 
     def config_view(self) -> dict[str, Any]:
         """The effective configuration, secrets masked."""

@@ -33,6 +33,7 @@ from orchestrator.domain import (
 from orchestrator.errors import Held, Invalid, Misconfigured, NotFound, Refused
 from orchestrator.headline import headline
 from orchestrator.home.clock import Clock, FakeClock
+from orchestrator.surroundings import Surroundings
 from orchestrator.tariff.report import PricesReport, report
 from orchestrator.tariff.slots import PriceSeries
 from orchestrator.web.fake_figures import (
@@ -44,6 +45,8 @@ from orchestrator.web.fake_figures import (
     loss_of,
     run_of,
     sample_of,
+    step_totals,
+    surroundings_at,
     view_of,
 )
 from trainer.checkpoint.catalog import Verdict
@@ -88,6 +91,8 @@ class FakeBackend:
         """Let the run make steps, unless something holds it; then only time passes."""
         with self._changed:
             self._end_expired()
+            held = {f"held_seconds_{hold.reason}": STEP_SECONDS for hold in self._holds}
+            self._count(held, steps)
             if self._view is not None and not self._stopped():
                 self._grow(self._view.step, min(STEPS, self._view.step + steps))
             self._publish()
@@ -215,6 +220,9 @@ class FakeBackend:
     def prices(self, hours: int) -> PricesReport:
         return report(TARIFF, PriceSeries("EUR", ()), None, self._clock.now(), hours)
 
+    def surroundings(self) -> Surroundings:
+        return surroundings_at(self._clock.now())
+
     def config_view(self) -> dict[str, Any]:
         return {"web": {"host": "127.0.0.1", "port": 8420, "token_file": "***"}}
 
@@ -308,16 +316,13 @@ class FakeBackend:
         for step in range(first + 1, last + 1):
             left = timedelta(seconds=(last - step) * STEP_SECONDS)
             self._samples.append(sample_of(step, self._clock.now() - left))
-        totals, made = self._counters["evening"], last - first
-        for name, each in (
-            ("steps", 1.0),
-            ("tokens", float(BATCH_TOKENS)),
-            ("active_seconds", STEP_SECONDS),
-            ("energy_joules", 118.0 * STEP_SECONDS),
-            ("energy_estimated_joules", 118.0 * STEP_SECONDS),
-        ):
-            totals[name] = totals.get(name, 0.0) + made * each
+        self._count(step_totals(), last - first)
         self._view = self._progressed(self._view, last)
+
+    def _count(self, each: dict[str, float], times: int) -> None:
+        totals = self._counters["evening"]
+        for name, delta in each.items():
+            totals[name] = totals.get(name, 0.0) + times * delta
 
     def _progressed(self, view: RunView, step: int) -> RunView:
         left = timedelta(seconds=(STEPS - step) * STEP_SECONDS)
@@ -343,8 +348,7 @@ class FakeBackend:
         saved = Checkpoint("evening", name, step, now, size, 3, reason)
         self._checkpoints.append(saved)
         self._view = replace(self._view, checkpoint=CheckpointView(name, step, now, size))
-        totals = self._counters["evening"]
-        totals["checkpoints"] = totals.get("checkpoints", 0.0) + 1
+        self._count({"checkpoints": 1.0, "phase_seconds_checkpoint": 0.4}, 1)
         self.write("checkpoint_saved", f"Checkpoint at step {step}: 37.4 MB.", run="evening")
         return saved
 

@@ -9,7 +9,11 @@ import random
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from orchestrator import step_times
 from orchestrator.domain import DaemonView, Power, Run, RunState, RunView, Sample
+from orchestrator.home.ups import UpsReading
+from orchestrator.home.volumes import Volume
+from orchestrator.surroundings import Surroundings, UpsView
 from orchestrator.tariff.table import TariffConfig
 from orchestrator.version import VERSION
 from trainer.contract import spec as run_spec
@@ -100,3 +104,30 @@ def loss_of(step: int) -> float:
 def sample_of(step: int, time: datetime) -> Sample:
     evaluated = (loss_of(step) - 0.05) / 3.1 if step % _EVAL_EVERY == 0 else None
     return Sample(step, time, loss_of(step), BATCH_TOKENS / STEP_SECONDS, evaluated, 118.0)
+
+
+def step_totals() -> dict[str, float]:
+    """What one step adds to the totals."""
+    return {
+        "steps": 1.0,
+        "tokens": float(BATCH_TOKENS),
+        "active_seconds": STEP_SECONDS,
+        "energy_joules": 118.0 * STEP_SECONDS,
+        "energy_estimated_joules": 118.0 * STEP_SECONDS,
+        **step_times.totals_of(STEP_SECONDS),
+        "phase_seconds_data": 0.02 * STEP_SECONDS,
+        "phase_seconds_compute": 0.9 * STEP_SECONDS,
+        "phase_seconds_optimizer": 0.08 * STEP_SECONDS,
+    }
+
+
+def surroundings_at(now: datetime) -> Surroundings:
+    """A UPS on mains, half a disk, and some messages."""
+    reading = UpsReading(
+        on_battery=False, charge_ratio=1.0, runtime_seconds=1_740.0, load_watts=162.0
+    )
+    return Surroundings(
+        volumes=(Volume("state", 412_000_000_000, 983_000_000_000),),
+        ups=UpsView(reading, now - timedelta(seconds=2)),
+        messages={"sent": 4, "failed": 0},
+    )

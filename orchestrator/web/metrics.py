@@ -1,4 +1,4 @@
-"""/metrics: one collector that reads one snapshot a scrape, so that values cannot tear.
+"""/metrics: one collector that reads each topic once a scrape, so that values cannot tear.
 
 What is unknown is absent, never 0. Totals come from the store through the snapshot and go on
 over restarts. Label ``run`` is empty while no run is active.
@@ -10,19 +10,21 @@ import importlib.metadata
 import logging
 import platform
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from orchestrator.domain import AttemptEnd, Effect, Hold, Reason, RunState, RunView, Snapshot
+from orchestrator.domain import Effect, Hold, Reason, RunState, RunView, Snapshot
 from orchestrator.home.clock import Clock
 from orchestrator.version import VERSION
 from orchestrator.web.backend import Backend
-from orchestrator.web.price_metrics import PriceCollector
+from orchestrator.web.families import counter, gauge, one_of, timestamp
+from orchestrator.web.house_metrics import house_metrics
+from orchestrator.web.price_metrics import price_metrics
+from orchestrator.web.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -33,41 +35,36 @@ PHASES = (
 )
 ENGINE_STATES = ("off", "starting", "ready")
 
-#: totals of a run: counter in the snapshot, metric, help
-_TOTALS = (
-    ("steps", "train_steps", "Optimizer steps done, repeated ones included."),
-    ("tokens", "train_tokens", "Tokens trained on, repeated ones included."),
-    ("lost_steps", "train_lost_steps", "Steps done again because they were not saved."),
-    ("rollbacks", "train_rollbacks", "Times that training went back because it diverged."),
-    ("active_seconds", "active_seconds", "Seconds in which the run was computing."),
-    ("checkpoints", "checkpoints", "Checkpoints committed."),
-    ("checkpoint_failures", "checkpoint_failures", "Checkpoints that could not be saved."),
-    ("damaged_checkpoints", "checkpoints_damaged", "Checkpoints set aside as damaged."),
-    ("outages", "outages", "Gaps in the daemon's life that cut into the run."),
-    ("outage_seconds", "outage_seconds", "Seconds lost in outages."),
-    ("commands", "commands", "Commands that people and programs gave."),
-)
-
 
 def build_registry(backend: Backend, clock: Clock) -> CollectorRegistry:
-    """A registry of our own: the snapshot, the prices, and the daemon's process_* metrics."""
+    """A registry of our own: what the backend tells, and the daemon's process_* metrics."""
     registry = CollectorRegistry()
-    registry.register(SnapshotCollector(backend, clock))
-    registry.register(PriceCollector(backend))
+    registry.register(TopicCollector(_topics(backend), clock))
     ProcessCollector(registry=registry)
     return registry
 
 
-class SnapshotCollector(Collector):
-    """Turns the snapshot into metrics. A scrape never fails: it says that it could not read."""
+Topic = Callable[[], Iterable[Metric]]
 
-    def __init__(self, backend: Backend, clock: Clock) -> None:
-        self._backend = backend
+
+def _topics(backend: Backend) -> dict[str, Topic]:
+    totals = Totals()
+    return {
+        "snapshot": lambda: _snapshot_metrics(backend.snapshot(), totals),
+        "prices": lambda: price_metrics(backend.prices(1)),
+        "surroundings": lambda: house_metrics(backend.surroundings()),
+    }
+
+
+class TopicCollector(Collector):
+    """Asks for each topic once a scrape. A scrape never fails: it says what it could not read."""
+
+    def __init__(self, topics: Mapping[str, Topic], clock: Clock) -> None:
+        self._topics = topics
         self._clock = clock
         self._lock = threading.Lock()
-        self._errors = 0
+        self._errors = dict.fromkeys(topics, 0)
         self._build = _build_info()
-        self._highest: dict[tuple[str, str, str], float] = {}
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is read when the collector is registered."""
@@ -75,109 +72,65 @@ class SnapshotCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called once a scrape."""
-        began = self._clock.monotonic()
-        metrics: list[Metric] = [self._build]
+        errors = counter("collect_errors", "Scrapes that could not read this.", ("collector",))
+        took = gauge("collect_duration_seconds", "Seconds that the last look took.", ("collector",))
+        metrics: list[Metric] = [self._build, errors, took]
+        with self._lock:
+            for name, topic in self._topics.items():
+                began = self._clock.monotonic()
+                metrics += self._asked(name, topic)
+                errors.put((name,), self._errors[name])
+                took.put((name,), self._clock.monotonic() - began)
+        yield from metrics
+
+    def _asked(self, name: str, topic: Topic) -> list[Metric]:
         try:
-            with self._lock:
-                metrics += self._all(self._backend.snapshot())
+            return list(topic())
         except Exception:
             # Prometheus must still hear that we live, and that this failed.
-            log.exception("the snapshot cannot be turned into metrics")
-            self._errors += 1
-        yield from metrics
-        yield _counter("collect_errors", "Scrapes that found no snapshot.", ("collector",)).put(
-            ("snapshot",), self._errors
-        )
-        yield _gauge(
-            "collect_duration_seconds", "Seconds that the last look took.", ("collector",)
-        ).put(("snapshot",), self._clock.monotonic() - began)
+            log.exception("the %s cannot be turned into metrics", name)
+            self._errors[name] += 1
+            return []
 
-    def _all(self, snapshot: Snapshot) -> list[Metric]:
-        return [
-            *_daemon(snapshot),
-            *_queue(snapshot),
-            *_holds(snapshot),
-            *self._totals(snapshot),
-            *(_run(snapshot.run) if snapshot.run is not None else ()),
-        ]
 
-    # --- totals -----------------------------------------------------------------------------
-
-    def _totals(self, snapshot: Snapshot) -> Iterator[Metric]:
-        counters = dict(snapshot.counters)
-        if snapshot.run is not None:
-            # A run that has only begun has totals of 0, so that rates see its first step.
-            counters.setdefault(snapshot.run.name, {})
-        for name, metric, text in _TOTALS:
-            family = _counter(metric, text, ("run",))
-            for run, totals in counters.items():
-                family.put((run,), self._never_less(metric, run, "", totals.get(name, 0.0)))
-            yield family
-        yield self._restarts(counters)
-        yield self._energy(counters)
-
-    def _restarts(self, counters: dict[str, dict[str, float]]) -> Metric:
-        family = _counter(
-            "trainer_restarts", "Lives of the trainer that ended early.", ("run", "reason")
-        )
-        for run, totals in counters.items():
-            for end in AttemptEnd:
-                if end in (AttemptEnd.FINISHED, AttemptEnd.STOPPED):
-                    continue
-                total = totals.get(f"restarts_{end.value}", 0.0)
-                family.put((run, end.value), self._never_less("restarts", run, end.value, total))
-        return family
-
-    def _energy(self, counters: dict[str, dict[str, float]]) -> Metric:
-        family = _counter("energy_joules", "Energy used, by how it is known.", ("run", "source"))
-        for run, totals in counters.items():
-            if "energy_joules" not in totals:
-                continue
-            estimated = totals.get("energy_estimated_joules", 0.0)
-            # Rounded, because a difference of sums wavers in its last digits.
-            measured = round(totals.get("energy_joules", 0.0) - estimated, 1)
-            for source, total in (("measured", measured), ("estimated", estimated)):
-                family.put((run, source), self._never_less("energy", run, source, total))
-        return family
-
-    def _never_less(self, metric: str, run: str, label: str, total: float) -> float:
-        """The total, or the highest one shown so far: a counter that falls reads as a restart."""
-        key = (metric, run, label)
-        self._highest[key] = max(total, self._highest.get(key, 0.0))
-        return self._highest[key]
+def _snapshot_metrics(snapshot: Snapshot, totals: Totals) -> Iterator[Metric]:
+    yield from _daemon(snapshot)
+    yield from _queue(snapshot)
+    yield from _holds(snapshot)
+    yield from totals.of(snapshot)
+    if snapshot.run is not None:
+        yield from _run(snapshot.run)
 
 
 # --- one function a topic -------------------------------------------------------------------
 
 
 def _daemon(snapshot: Snapshot) -> Iterator[Metric]:
-    yield _gauge("snapshot_timestamp_seconds", "When the values were gathered.").put(
+    yield gauge("snapshot_timestamp_seconds", "When the values were gathered.").put(
         (), snapshot.time.timestamp()
     )
-    yield _one_of(
+    yield one_of(
         "engine_state",
         "1 for the state that the engine is in.",
         "state",
         ENGINE_STATES,
         snapshot.daemon.engine_state,
-        (),
     )
-    yield _one_of(
+    yield one_of(
         "setpoint_effect",
         "1 for what all holds add up to.",
         "effect",
         [effect.value for effect in Effect],
         snapshot.setpoint.effect.value,
-        (),
     )
 
 
 def _queue(snapshot: Snapshot) -> Iterator[Metric]:
-    yield _gauge("queue_runs", "Runs that wait for their turn.").put((), len(snapshot.queue))
+    yield gauge("queue_runs", "Runs that wait for their turn.").put((), len(snapshot.queue))
     states = [(item.name, RunState.QUEUED) for item in snapshot.queue]
     if snapshot.run is not None:
         states.append((snapshot.run.name, snapshot.run.state))
-    family = _gauge("run_state", "1 for the state that a run is in.", ("run", "state"))
+    family = gauge("run_state", "1 for the state that a run is in.", ("run", "state"))
     for name, current in states:
         for state in RunState:
             family.put((name, state.value), state is current)
@@ -185,8 +138,8 @@ def _queue(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _holds(snapshot: Snapshot) -> Iterator[Metric]:
-    active = _gauge("hold_active", "1 while a run is held for this reason.", ("run", "reason"))
-    until = _gauge(
+    active = gauge("hold_active", "1 while a run is held for this reason.", ("run", "reason"))
+    until = gauge(
         "hold_until_timestamp_seconds", "When a hold ends, where that is known.", ("run", "reason")
     )
     runs = {snapshot.run.name if snapshot.run else ""}
@@ -196,7 +149,7 @@ def _holds(snapshot: Snapshot) -> Iterator[Metric]:
         for reason in Reason:
             these = [hold for hold in mine if hold.reason is reason]
             active.put((run, reason.value), bool(these))
-            until.put((run, reason.value), _timestamp(_last_end(these)))
+            until.put((run, reason.value), timestamp(_last_end(these)))
     yield active
     yield until
 
@@ -208,15 +161,15 @@ def _last_end(holds: list[Hold]) -> datetime | None:
 
 def _run(run: RunView) -> Iterator[Metric]:
     mine = (run.name,)
-    yield _gauge("run_info", "The active run.", ("run", "attempt", "peak_source")).put(
+    yield gauge("run_info", "The active run.", ("run", "attempt", "peak_source")).put(
         (run.name, "" if run.attempt is None else str(run.attempt), run.peak_source), 1
     )
-    yield _one_of(
+    yield one_of(
         "train_phase", "1 for what the trainer does.", "phase", PHASES, run.phase, ("run",), mine
     )
     for name, text, value in _values_of(run):
-        yield _gauge(name, text, ("run",)).put(mine, value)
-    yield _gauge("power_watts", "Power drawn now, by how it is known.", ("run", "source")).put(
+        yield gauge(name, text, ("run",)).put(mine, value)
+    yield gauge("power_watts", "Power drawn now, by how it is known.", ("run", "source")).put(
         (run.name, run.power.source), run.power.watts
     )
 
@@ -233,7 +186,7 @@ def _values_of(run: RunView) -> Iterator[tuple[str, str, float | None]]:
     # Written out it would hold "bits", which promtool takes for a unit that is not a base unit.
     yield "eval_bpb", "Validation loss in bits per byte.", run.bits_per_byte
     yield "progress_ratio", "Finished steps over all steps.", run.progress if run.steps else None
-    yield "eta_timestamp_seconds", "When the run will be finished.", _timestamp(run.eta)
+    yield "eta_timestamp_seconds", "When the run will be finished.", timestamp(run.eta)
     saved = run.checkpoint
     if saved is not None:
         name = "checkpoint_last_success_timestamp_seconds"
@@ -242,56 +195,10 @@ def _values_of(run: RunView) -> Iterator[tuple[str, str, float | None]]:
         yield "checkpoint_bytes", "Size of the newest checkpoint.", saved.size_bytes
 
 
-# --- families that leave out what is unknown ------------------------------------------------
-
-
-class _Gauge(GaugeMetricFamily):
-    def put(self, labels: tuple[str, ...], value: float | None) -> _Gauge:
-        """Add a sample unless its value is unknown."""
-        if value is not None:
-            self.add_metric(labels, float(value))
-        return self
-
-
-class _Counter(CounterMetricFamily):
-    def put(self, labels: tuple[str, ...], value: float) -> _Counter:
-        """Add a total."""
-        self.add_metric(labels, float(value))
-        return self
-
-
-def _gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> _Gauge:
-    return _Gauge(f"homerun_{name}", text, labels=labels)
-
-
-def _counter(name: str, text: str, labels: tuple[str, ...] = ()) -> _Counter:
-    return _Counter(f"homerun_{name}", text, labels=labels)
-
-
-def _one_of(
-    name: str,
-    text: str,
-    label: str,
-    choices: Iterable[str],
-    current: str,
-    others: tuple[str, ...],
-    values: tuple[str, ...] = (),
-) -> Metric:
-    """A 0/1 series for each choice; one that we do not know gets a series of its own."""
-    family = _gauge(name, text, (*others, label))
-    for choice in dict.fromkeys((*choices, current)):
-        family.put((*values, choice), choice == current)
-    return family
-
-
-def _timestamp(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()
-
-
 def _build_info() -> Metric:
     labels = ("version", "python", "torch", "ray")
     values = (VERSION, platform.python_version(), _installed("torch"), _installed("ray"))
-    return _gauge("build_info", "What runs here.", labels).put(values, 1)
+    return gauge("build_info", "What runs here.", labels).put(values, 1)
 
 
 def _installed(package: str) -> str:

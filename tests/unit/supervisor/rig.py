@@ -14,11 +14,13 @@ from orchestrator.domain import AttemptEnd, DaemonView, Snapshot
 from orchestrator.engine.fake import FakeEngine
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.meter import FakeMeter
+from orchestrator.home.volumes import FakeVolumes, Volume
 from orchestrator.keeper import Keeper
 from orchestrator.paths import Paths
 from orchestrator.senses import Sense
 from orchestrator.store import Store
 from orchestrator.supervisor import Count, Supervisor, Wake
+from orchestrator.surroundings import Lookout
 from orchestrator.tariff.http import FakeHttp, Reply
 from orchestrator.tariff.keeper import PriceKeeper
 from trainer.contract import messages as m
@@ -71,7 +73,10 @@ class Rig:
         config = Config()
         http = FakeHttp(lambda request: Reply(404))
         prices = PriceKeeper(config.tariff, self.store, http, self.clock, "rig")
-        self.commands = Commands(self.store, self.supervisor, config, prices, self.keeper)
+        self.lookout = Lookout(self.clock, FakeVolumes(Volume("state", 10**9, 10**10)))
+        self.commands = Commands(
+            self.store, self.supervisor, config, prices, self.keeper, self.lookout
+        )
         self.supervisor.recover()
 
     def _make_engine(self, notify: Any) -> FakeEngine:

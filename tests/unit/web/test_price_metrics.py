@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 
 from orchestrator.home.clock import FakeClock
 from orchestrator.tariff.fetching import Standing
@@ -16,15 +16,13 @@ from orchestrator.tariff.services.base import Trouble
 from orchestrator.tariff.slots import PriceSeries
 from orchestrator.tariff.table import TariffConfig
 from orchestrator.web.fake import FakeBackend
-from orchestrator.web.price_metrics import PriceCollector
+from orchestrator.web.metrics import build_registry
 from tests.unit.tariff.support import HOUR, series
 
 
 def scraped(backend: FakeBackend) -> list[str]:
-    registry = CollectorRegistry()
-    registry.register(PriceCollector(backend))
-    lines = generate_latest(registry).decode().splitlines()
-    return [line for line in lines if not line.startswith("#")]
+    lines = generate_latest(build_registry(backend, FakeClock())).decode().splitlines()
+    return [line for line in lines if line.startswith("homerun_price")]
 
 
 def with_market(

@@ -1,0 +1,68 @@
+"""What is around the run: the UPS, the room on the disks, the messages that went out.
+
+Read when somebody asks, apart from the snapshot: nothing of it decides anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from orchestrator.home.clock import Clock
+from orchestrator.home.ups import UpsReading
+from orchestrator.home.volumes import Volume, Volumes
+
+if TYPE_CHECKING:
+    from orchestrator.courier import Courier
+    from orchestrator.ups_sense import UpsSense
+
+#: an older answer of the UPS is no longer told as if it were fresh
+FRESH_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class UpsView:
+    """``reading`` None: there is no fresh one. ``read_at`` None: there never was one."""
+
+    reading: UpsReading | None
+    read_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """None where nothing of the kind is configured."""
+
+    volumes: tuple[Volume, ...] = ()
+    ups: UpsView | None = None
+    #: messages since the daemon started, by how they went: sent, failed
+    messages: dict[str, int] | None = None
+
+
+class Lookout:
+    """Puts the surroundings together. ``look`` may be called from any thread."""
+
+    def __init__(self, clock: Clock, volumes: Volumes, ups: UpsSense | None = None) -> None:
+        self._clock = clock
+        self._volumes = volumes
+        self._ups = ups
+        #: set once it is known whether anybody wants messages
+        self.courier: Courier | None = None
+
+    def look(self) -> Surroundings:
+        """How things are now."""
+        courier = self.courier
+        return Surroundings(
+            volumes=self._volumes.read(),
+            ups=self._ups_view() if self._ups is not None else None,
+            messages=dict(courier.totals) if courier is not None else None,
+        )
+
+    def _ups_view(self) -> UpsView:
+        assert self._ups is not None, "look() has asked"
+        known = self._ups.state()
+        if known.reading is None:
+            return UpsView(None, None)
+        fresh = not known.problem and known.age_seconds <= FRESH_SECONDS
+        read_at = self._clock.now() - timedelta(seconds=known.age_seconds)
+        return UpsView(known.reading if fresh else None, read_at)

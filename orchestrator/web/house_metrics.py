@@ -1,0 +1,45 @@
+"""UPS, disks and messages in /metrics. What is unknown or not configured is absent, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.metrics_core import Metric
+
+from orchestrator.surroundings import Surroundings, UpsView
+from orchestrator.web.families import counter, gauge, timestamp
+
+
+def house_metrics(around: Surroundings) -> Iterator[Metric]:
+    """The surroundings as metrics."""
+    free = gauge("storage_free_bytes", "Room left on a volume that we write to.", ("volume",))
+    size = gauge("storage_size_bytes", "Size of a volume that we write to.", ("volume",))
+    for volume in around.volumes:
+        free.put((volume.name,), volume.free_bytes)
+        size.put((volume.name,), volume.size_bytes)
+    yield free
+    yield size
+    if around.messages is not None:
+        sent = counter("notifications", "Messages since the start, by how they went.", ("result",))
+        for result, number in around.messages.items():
+            sent.put((result,), number)
+        yield sent
+    if around.ups is not None:
+        yield from _ups(around.ups)
+
+
+def _ups(ups: UpsView) -> Iterator[Metric]:
+    yield gauge("ups_answers", "1 while the UPS answers.").put((), ups.reading is not None)
+    yield gauge("ups_reading_timestamp_seconds", "When the UPS answered last.").put(
+        (), timestamp(ups.read_at)
+    )
+    if ups.reading is None:
+        return
+    yield gauge("ups_on_battery", "1 while the mains are out.").put((), ups.reading.on_battery)
+    yield gauge("ups_charge_ratio", "Charge of the battery.").put((), ups.reading.charge_ratio)
+    yield gauge("ups_runtime_seconds", "How long the battery lasts, as the UPS says.").put(
+        (), ups.reading.runtime_seconds
+    )
+    yield gauge("ups_load_watts", "What hangs on the UPS draws so much.").put(
+        (), ups.reading.load_watts
+    )
