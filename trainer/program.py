@@ -30,6 +30,11 @@ def in_words(work: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, MemoryError) as error:
         sys.stderr.write(f"homerun: {type(error).__name__}: {error}\n")
+    except RuntimeError as error:
+        # PyTorch's own, by name: a program may do without PyTorch
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        sys.stderr.write("homerun: the GPU's memory is full\n  fix: --device cpu\n")
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return EXIT_INTERRUPTED

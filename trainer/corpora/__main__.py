@@ -50,6 +50,9 @@ def _fetch(given: argparse.Namespace) -> int:
 
     try:
         done = fetch(source, given.shards, given.to, hub, _CLOCK, bar.show, say)
+    except KeyboardInterrupt:
+        say(f"\nstopped; what has come stays in {given.to}, the same command goes on from there")
+        raise
     finally:
         bar.clear()
     if given.json:
