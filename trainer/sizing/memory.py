@@ -1,14 +1,14 @@
 """Bytes of a training step, by what they are for.
 
-The model: two peaks compete. In forward and backward, weights, gradients, the activations that
-backward needs and either the loss's logits or one block's working set are alive; in the optimizer
-step, weights, gradients and the state of what is being updated. The larger one, and on top of it
-what the allocator cannot use (fragmentation) and what CUDA keeps for itself (context).
+The model: three peaks compete. Whenever the head's loss is computed, weights, gradients, all that
+backward needs of the blocks and the logits of a chunk are alive; when a block goes backward, its
+own working set in the place of the logits; in the optimizer step, weights, gradients and the
+state of what is being updated. The largest one, and on top of it what the allocator cannot use
+(fragmentation) and what CUDA keeps for itself (context).
 
-The bytes a token and channel were counted with torch's MemTracker under FakeTensorMode on the
+The bytes for a token and channel were counted with torch's MemTracker under FakeTensorMode on the
 whole model (``tests/unit/sizing/test_reality.py`` counts again). Fragmentation and context are
-customary figures for a caching allocator with fixed sizes; only a GPU can tell
-(``make gpu-check``).
+customary figures for a caching allocator; only a GPU can tell (``make gpu-check``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from trainer.contract.spec import ModelSpec, RunSpec
 from trainer.sizing.shape import (
     attention_parameters,
+    block_matrices,
     embedding_parameters,
+    matrix_parameters,
     mlp_parameters,
     shape_of,
 )
@@ -26,40 +28,54 @@ from trainer.sizing.storage import Kept, Storage, storage_of
 
 #: sequences of a micro-batch that a plan tries, largest first
 MICRO_BATCHES = (16, 8, 4, 2, 1)
-#: rows of the head's logits that are computed at a time
+#: rows of the head's logits that are computed at a time (``trainer.loss``)
 LOSS_ROWS = 256
 CONTEXT_BYTES = int(0.45 * (1 << 30))
 _FRAGMENTATION = 0.04
+#: room in a checkpoint for its manifest and the tensors' headers
+_MANIFEST_BYTES = 65_536
 
 
 @dataclass(frozen=True)
 class _Activations:
     """Bytes for each token and channel."""
 
-    #: kept for backward by one block that does not compute again
+    #: kept for backward by a block that does not compute again
     saved: float
-    #: kept for backward by one block that does: its input
+    #: kept for backward by one that does: its input
     boundary: float
-    #: alive at once while one block goes backward, what it saved included
+    #: beside the blocks while the loss is computed: last norm, its input's gradient
+    tail: float
+    #: while a block goes backward, beyond what all blocks saved
     working: float
-    #: beside the blocks: embedding, last norm, gradient of the residual stream
-    rest: float
-    #: bytes for each logit of a chunk
+    #: the same for a block that computes again, which saves for itself
+    working_again: float
+    #: for each logit of a chunk, what is left of the chunk before included
     logit: float
+    #: for each logit while a chunk's part of the head's gradient is computed
+    logit_in_product: float
+    #: for each number of the head, its gradient's float32 sum included
+    head_in_product: float
 
 
-_BY_STREAM = {
-    # float32 residual stream, float32 matmuls
-    (4, False): _Activations(saved=72, boundary=4, working=120, rest=16, logit=20),
-    # float32 residual stream, bf16 matmuls by autocast
-    (4, True): _Activations(saved=48, boundary=4, working=96, rest=17, logit=22),
-    # everything in bf16
-    (2, False): _Activations(saved=44, boundary=2, working=74, rest=4, logit=20),
+_PER_CHANNEL = {
+    "float32": _Activations(
+        72, 4, 16, working=56, working_again=124, logit=20, logit_in_product=8, head_in_product=4
+    ),
+    "mixed": _Activations(
+        48, 4, 18, working=32, working_again=76, logit=22, logit_in_product=10, head_in_product=6
+    ),
+    "bf16": _Activations(
+        44, 2, 12, working=30, working_again=74, logit=22, logit_in_product=10, head_in_product=6
+    ),
 }
-#: room in a checkpoint for its manifest and the tensors' headers
-_MANIFEST_BYTES = 65_536
-#: float32 temporaries of Newton-Schulz and of unpacking, for each number of the largest matrix
+#: of both operands of an int8 matmul, the wider one four times the width; not seen by MemTracker,
+#: which runs the CPU's path
+_INT8_CODES = 8
+#: of Newton-Schulz, rounding and float32 copies, for each number of a matrix that is updated
 _STEP_BYTES_A_NUMBER = 22
+#: AdamW updates so many numbers of a table at a time
+_ADAMW_NUMBERS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -99,47 +115,41 @@ def memory(
     model: ModelSpec, storage: Storage, micro_batch: int, loss_rows: int = LOSS_ROWS
 ) -> Memory:
     """What a recipe needs to train ``model`` on micro-batches of so many full sequences."""
-    shape = shape_of(model)
-    weights = held(model, storage, "weight") + adapter_parameters(model, storage) * 2
-    gradients = held(model, storage, "gradient") + adapter_parameters(model, storage) * 2
-    state = held(model, storage, "state") + adapter_parameters(model, storage) * storage.head.state
-    master = held(model, storage, "master")
+    table = embedding_parameters(model)
+    gradients = held(model, storage, "gradient")
+    resting = held(model, storage, "state") + held(model, storage, "master")
     host_sums = 0.0
     if storage.host_gradients:
-        # the head's gradient, the largest, is on its way while the first block's is computed
-        host_sums = 4 * gradients / storage.head.gradient
-        gradients = embedding_parameters(model) * storage.head.gradient
-    saved, working, logits = _activations(model, storage, micro_batch, loss_rows)
-    step = _STEP_BYTES_A_NUMBER * 4 * shape.width * shape.width
-    on_gpu = 0.0 if storage.on_host else state + master
-    base = weights + gradients + on_gpu
-    forward_backward = base + saved + max(working, logits)
+        # the head's gradient, the largest, is on its way while the last block's is computed
+        host_sums = 4.0 * trained_numbers(model, storage)
+        gradients = table * storage.head.gradient
+    saved, tail, working, logits = _activations(model, storage, micro_batch, loss_rows)
+    step = _step_bytes(model, storage)
+    weights = held(model, storage, "weight")
+    base = weights + gradients + (0.0 if storage.on_host else resting)
+    forward_backward = base + saved + max(working, tail + logits)
     peak = max(forward_backward, base + step)
     fragmentation = _FRAGMENTATION * peak
     return Memory(
         micro_batch=micro_batch,
         weights=round(weights),
         gradients=round(gradients),
-        state=round(on_gpu),
-        activations=round(saved + working),
+        state=0 if storage.on_host else round(resting),
+        activations=round(saved + (working if working > tail + logits else tail)),
         logits=round(logits),
         step=round(step),
         context=CONTEXT_BYTES,
         fragmentation=round(fragmentation),
         peak=round(peak + fragmentation) + CONTEXT_BYTES,
         peak_phase="forward and backward" if forward_backward >= peak else "optimizer step",
-        host=round((state + master if storage.on_host else 0) + host_sums),
+        host=round((resting if storage.on_host else 0) + host_sums),
     )
 
 
 def checkpoint_bytes_of(model: ModelSpec, storage: Storage) -> int:
-    """About how large one checkpoint is: weights or their master, and the optimizer's state.
-
-    Packed weights are rounded from their master, so only the master is saved with them.
-    """
+    """About how large one checkpoint is: weights, masters and residuals, optimizer state."""
     kept = sum(held(model, storage, what) for what in ("weight", "state", "master"))
-    adapters = adapter_parameters(model, storage) * (2 + storage.head.state)
-    return round(kept + adapters) + _MANIFEST_BYTES
+    return round(kept) + _MANIFEST_BYTES
 
 
 def checkpoint_bytes(spec: RunSpec) -> int:
@@ -148,47 +158,87 @@ def checkpoint_bytes(spec: RunSpec) -> int:
 
 
 def held(model: ModelSpec, storage: Storage, what: str) -> float:
-    """Bytes of one category over all weights: "weight", "gradient", "state" or "master"."""
+    """Bytes of one category over everything: "weight", "gradient", "state" or "master"."""
     table = embedding_parameters(model)
     parts: tuple[tuple[int, Kept], ...] = (
         (attention_parameters(model), storage.attention),
         (mlp_parameters(model), storage.mlp),
         (table, storage.embedding),
         (table, storage.head),
+        # adapters are kept as the head is
+        (adapter_parameters(model, storage), storage.head),
     )
-    return sum(numbers * float(getattr(kept, what)) for numbers, kept in parts)
+    frozen = 2 * projection_parameters(model, storage) if what == "weight" else 0
+    return frozen + sum(numbers * float(getattr(kept, what)) for numbers, kept in parts)
+
+
+def adapter_parameters(model: ModelSpec, storage: Storage) -> int:
+    """Trained numbers of low-rank adapters; 0 where the matrices themselves are trained."""
+    return model.depth * sum(
+        rank(model, storage, min(sides)) * max(sides) for sides in block_matrices(model)
+    )
+
+
+def trained_numbers(model: ModelSpec, storage: Storage) -> int:
+    """All numbers that have a gradient."""
+    matrices = 0 if storage.adapters else matrix_parameters(model)
+    return matrices + adapter_parameters(model, storage) + 2 * embedding_parameters(model)
+
+
+def projection_parameters(model: ModelSpec, storage: Storage) -> int:
+    """Frozen numbers beside the adapters, in bf16."""
+    return model.depth * sum(
+        rank(model, storage, min(sides)) * min(sides) for sides in block_matrices(model)
+    )
+
+
+def rank(model: ModelSpec, storage: Storage, short: int) -> int:
+    """Of the adapter on a matrix whose shorter side is ``short``; 0 where there is none."""
+    if not storage.adapters:
+        return 0
+    return min(short, storage.adapter_rank or max(1, shape_of(model).width // 4))
 
 
 def _activations(
     model: ModelSpec, storage: Storage, micro_batch: int, loss_rows: int
-) -> tuple[float, float, float]:
-    """Bytes kept for backward; one block's working set; the loss's."""
+) -> tuple[float, float, float, float]:
+    """Kept for backward; beside it in the loss; a block's working set; the loss's chunk."""
     shape = shape_of(model)
-    per = _BY_STREAM[storage.stream, storage.casts]
+    per = _PER_CHANNEL[storage.activations]
     channels = micro_batch * shape.sequence_length * shape.width
     rows = min(loss_rows, micro_batch * shape.sequence_length)
     table = embedding_parameters(model)
-    matrices = attention_parameters(model) + mlp_parameters(model)
-    logits = rows * shape.vocab_size * per.logit + table * storage.head.gradient
+    # the head's gradient is summed up in float32 whatever the head is
+    chunk = rows * shape.vocab_size
+    logits = max(
+        chunk * per.logit + 4 * table,
+        chunk * per.logit_in_product + per.head_in_product * table,
+    )
+    saved = per.boundary if storage.recompute else per.saved
+    working = per.working_again if storage.recompute else per.working
+    if storage.int8_matmuls:
+        working += _INT8_CODES
+    kept, block = 0.0, 0.0
     if storage.casts:
-        logits += 2 * table
-    if storage.recompute:
-        saved = channels * (per.boundary * shape.layers + per.rest)
-        one_block = per.working * channels
-        if storage.casts or storage.packed:
-            # the block's matrices unpacked or cast
-            one_block += 2 * matrices / shape.layers
-        return saved, one_block, logits
-    saved = channels * (per.saved * shape.layers + per.rest)
-    if storage.casts or storage.packed:
-        saved += 2 * matrices
-    return saved, (per.working - per.saved) * channels, logits
+        # autocast keeps its copies until forward is over, and what backward reads even longer
+        casts = 2.0 * matrix_parameters(model)
+        logits += 2 * table + (casts if storage.recompute else 0)
+        kept = 0.0 if storage.recompute else casts
+        block = casts / shape.layers if storage.recompute else 0.0
+    blocks = channels * saved * shape.layers + kept
+    return blocks, channels * per.tail, channels * working + block, logits
 
 
-def adapter_parameters(model: ModelSpec, storage: Storage) -> float:
-    """Trained numbers of low-rank adapters; 0 where the matrices themselves are trained."""
-    shape = shape_of(model)
-    rank = storage.rank_of_width * shape.width
-    attention = 4 * 2 * shape.width
-    mlp = 2 * 5 * shape.width
-    return shape.layers * rank * (attention + mlp)
+def _step_bytes(model: ModelSpec, storage: Storage) -> float:
+    """The largest matrix under Muon, or some rows of a table under AdamW."""
+    largest = max(rows * columns for rows, columns in block_matrices(model))
+    table = embedding_parameters(model)
+    of_table = 0.0
+    if storage.on_host:
+        # fetched as a whole, while the one before it is still there
+        of_table += 2 * table * storage.head.state
+    if storage.host_gradients:
+        of_table += 4 * table
+    if storage.activations == "bf16":
+        of_table += 20 * min(table, _ADAMW_NUMBERS)
+    return max(_STEP_BYTES_A_NUMBER * largest, of_table)

@@ -89,16 +89,20 @@ def matrix_parameters(model: ModelSpec) -> int:
 
 def attention_parameters(model: ModelSpec) -> int:
     """Query, key, value and output matrices of all blocks."""
-    shape = shape_of(model)
-    query_and_output = 2 * shape.width * shape.width
-    key_and_value = 2 * shape.width * shape.kv_heads * shape.head_dim
-    return shape.layers * (query_and_output + key_and_value)
+    return model.depth * sum(rows * columns for rows, columns in block_matrices(model)[:4])
 
 
 def mlp_parameters(model: ModelSpec) -> int:
     """Both matrices of the MLP of all blocks."""
+    return model.depth * sum(rows * columns for rows, columns in block_matrices(model)[4:])
+
+
+def block_matrices(model: ModelSpec) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of one block's matrices: query, key, value, output; into the MLP, out."""
     shape = shape_of(model)
-    return shape.layers * 2 * shape.width * 4 * shape.width
+    width, narrow = shape.width, shape.kv_heads * shape.head_dim
+    attention = ((width, width), (narrow, width), (narrow, width), (width, width))
+    return (*attention, (4 * width, width), (width, 4 * width))
 
 
 def scaling_parameters(model: ModelSpec) -> int:

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 
 from trainer.contract.spec import ModelSpec
 from trainer.sizing.cards import Card
-from trainer.sizing.memory import adapter_parameters, held
+from trainer.sizing.memory import adapter_parameters, held, projection_parameters, rank
 from trainer.sizing.shape import (
+    block_matrices,
     embedding_parameters,
     flops_per_token,
     matrix_parameters,
@@ -69,9 +70,11 @@ def executed_flops_per_token(model: ModelSpec, storage: Storage) -> tuple[float,
     shape = shape_of(model)
     forwards = 2 if storage.recompute else 1
     matrices = matrix_parameters(model)
-    adapters = adapter_parameters(model, storage)
-    weight_gradients = adapters if storage.rank_of_width else matrices
-    in_blocks = 2.0 * ((forwards + 1) * (matrices + adapters) + weight_gradients)
+    weight_gradients = matrices
+    if storage.adapters:
+        weight_gradients = adapter_parameters(model, storage)
+        weight_gradients += projection_parameters(model, storage)
+    in_blocks = 2.0 * ((forwards + 1) * matrices + weight_gradients)
     attention = 2 * shape.layers * shape.heads * shape.head_dim * shape.sequence_length
     elsewhere = 6.0 * embedding_parameters(model) + attention * (forwards + 2)
     return in_blocks, elsewhere
@@ -92,8 +95,19 @@ def _micro_batch_seconds(model: ModelSpec, storage: Storage, card: Card) -> floa
         passes = 3 if storage.recompute else 1
         traffic = held(model, storage, "weight") + 2 * matrix_parameters(model)
         seconds += passes * traffic / (card.bandwidth_bytes_per_second * _MEMORY_EFFICIENCY)
+    if storage.adapters:
+        # the weight is built anew for each pass
+        flops = (
+            2
+            * model.depth
+            * sum(
+                rank(model, storage, min(sides)) * sides[0] * sides[1]
+                for sides in block_matrices(model)
+            )
+        )
+        seconds += (3 if storage.recompute else 2) * flops / (card.bf16_flops * BF16_EFFICIENCY)
     if storage.host_gradients:
-        sent = held(model, storage, "gradient") + 2 * adapter_parameters(model, storage)
+        sent = held(model, storage, "gradient")
         # over the link, then read, added and written by the processor
         seconds += sent / card.pcie_bytes_per_second + 5 * sent / _HOST_BYTES_PER_SECOND
     return seconds

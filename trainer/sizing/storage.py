@@ -54,8 +54,8 @@ class Storage:
     mlp: Kept
     embedding: Kept
     head: Kept
-    #: bytes of a number of the residual stream
-    stream: int
+    #: of the activations: "float32"; "mixed", bf16 matmuls on a float32 residual stream; "bf16"
+    activations: str
     #: blocks compute their activations again in the backward pass
     recompute: bool = True
     #: master and optimizer state are in host memory between the steps
@@ -70,16 +70,18 @@ class Storage:
     int8_matmuls: bool = False
     #: Muon trains the matrices; otherwise AdamW does
     muon: bool = True
-    #: the rank of trained adapters on frozen matrices, as a part of the width; 0: none
-    rank_of_width: float = 0.0
+    #: matrices are frozen; what is trained is an adapter on each
+    adapters: bool = False
+    #: of the adapters; 0: a quarter of the width
+    adapter_rank: int = 0
     experimental: bool = False
 
 
 def _lean(name: str, precision: str, attention: Kept, mlp: Kept, **more: bool | float) -> Storage:
-    """bf16 stream, bf16 embedding and head with an 8-bit residual, 8-bit AdamW for both."""
+    """bf16 embedding and head with an 8-bit residual, 8-bit AdamW for both."""
     table = Kept(2, 2, _ADAMW8, _RESIDUAL)
     switches = {"on_host": True, **more}
-    return Storage(name, precision, attention, mlp, table, table, stream=2, **switches)  # type: ignore[arg-type] # switches by name
+    return Storage(name, precision, attention, mlp, table, table, "bf16", **switches)  # type: ignore[arg-type] # switches by name
 
 
 def _bf16_8bit(name: str, **more: bool) -> Storage:
@@ -108,7 +110,7 @@ _HALF_ADAMW = Kept(2, 2, 4)
 _FROZEN = Kept(_NF4, 0, 0)
 
 STORAGES: tuple[Storage, ...] = (
-    Storage("fp32", "fp32", _FULL, _FULL, _FULL_ADAMW, _FULL_ADAMW, stream=4, recompute=False),
+    Storage("fp32", "fp32", _FULL, _FULL, _FULL_ADAMW, _FULL_ADAMW, "float32", recompute=False),
     Storage(
         "bf16",
         "bf16",
@@ -116,7 +118,7 @@ STORAGES: tuple[Storage, ...] = (
         _FULL,
         _HALF_ADAMW,
         _FULL_ADAMW,
-        stream=4,
+        "mixed",
         recompute=False,
         casts=True,
     ),
@@ -129,10 +131,9 @@ STORAGES: tuple[Storage, ...] = (
         "qlora-4bit",
         _FROZEN,
         _FROZEN,
-        on_host=False,
         packed=True,
         muon=False,
-        rank_of_width=1 / 4,
+        adapters=True,
     ),
     _packed("w3", "w3", _THREE_BITS, _THREE_BITS, _MUON8),
     _packed("w2.6", "w2.6", _NF4_DOUBLE, _TWO_BITS, _MUON8, experimental=True),
@@ -159,9 +160,10 @@ def storage_of(spec: RunSpec) -> Storage:
     precision = "int8" if spec.train.precision == "auto" else spec.train.precision
     known = [each for each in STORAGES if each.precision == precision] or [STORAGES[0]]
     if spec.train.mlp_codec == "ternary":
-        known = [each for each in known if each.name.endswith("ternary")]
-    wanted = known[0].muon if spec.train.optimizer == "auto" else spec.train.optimizer == "muon"
-    base = next((each for each in known if each.muon == wanted), None) or _with_adamw(known[0])
+        known = [each for each in known if each.name.endswith("ternary")] or known
+    base = known[0]
+    if spec.train.optimizer == "adamw8" and base.muon:
+        base = _with_adamw8(base)
     if spec.memory.residual == "off":
         base = _without_residual(base)
     memory = spec.memory
@@ -173,7 +175,16 @@ def storage_of(spec: RunSpec) -> Storage:
         on_host=_chosen(memory.optimizer_state, "host", base.on_host),
         recompute=_chosen(memory.activation_checkpointing, "on", base.recompute),
         host_gradients=gradients_on_host,
+        adapter_rank=spec.train.adapter_rank,
     )
+
+
+def _with_adamw8(storage: Storage) -> Storage:
+    """8-bit AdamW in the place of Muon."""
+    attention = dataclasses.replace(storage.attention, state=_ADAMW8)
+    mlp = dataclasses.replace(storage.mlp, state=_ADAMW8)
+    name = f"{storage.name} adamw8"
+    return dataclasses.replace(storage, name=name, attention=attention, mlp=mlp, muon=False)
 
 
 def _chosen(switch: str, thrifty: str, by_itself: bool) -> bool:
