@@ -32,3 +32,14 @@ class CheckpointConfig(Section):
         gt=0.0,
         description="How often every byte of each checkpoint is read again and compared.",
     )
+    mirror: str = Field(
+        default="",
+        description="A second place for checkpoints: a directory on another disk or a NAS, or a "
+        "URL of fsspec such as s3://bucket/homerun. The directory must be there. Empty: none.",
+    )
+    mirror_every: Duration = Field(
+        default=3600.0, description="At most so often is the newest checkpoint copied there."
+    )
+    mirror_keep: int = Field(
+        default=3, strict=True, ge=1, le=1000, description="Checkpoints of a run kept there."
+    )

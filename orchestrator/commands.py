@@ -25,6 +25,7 @@ from orchestrator.domain import (
 from orchestrator.errors import HomerunError, Invalid, Misconfigured, NotFound, Refused
 from orchestrator.keeper import Keeper
 from orchestrator.orders import SaveOrder
+from orchestrator.restoring import bring_back
 from orchestrator.store import Store, Transaction
 from orchestrator.supervisor import Supervisor, Wake
 from orchestrator.surroundings import Lookout, Surroundings
@@ -238,6 +239,27 @@ class Commands:
             source=source,
         )
         return Verdict(name, entry.step, True, ())
+
+    def restore(self, run: str, url: str, source: str) -> Checkpoint:
+        life = self._supervisor.life
+        trains = life is not None and life.run == run
+        found = bring_back(self._keeper, self._supervisor.paths, run, url, trains=trains)
+        with self._store.transaction() as tx:
+            known = tx.runs.get(run) is not None
+        if not known:
+            self.submit(found.spec, 0, source)
+        with self._store.transaction() as tx:
+            tx.checkpoints.add(found.checkpoint)
+            tx.journal.write(
+                "restored",
+                f"{run} was restored at step {found.checkpoint.step} "
+                f"from {configuration.masked(url)}.",
+                self._supervisor.clock.now(),
+                run=run,
+                data={"source": source},
+            )
+        self._wake()
+        return found.checkpoint
 
     def _hold(
         self, run: str | None, effect: Effect, until: datetime | None, detail: str, source: str

@@ -33,6 +33,7 @@ _PATHS = (
     ("tariff", "token_file"),
     ("notify", "urls_file"),
     ("tariff", "file"),
+    ("checkpoint", "mirror"),
 )
 
 
@@ -307,10 +308,8 @@ def is_duration(section: type[Section], key: str) -> bool:
 def _shown(key: str, value: Any, duration: bool) -> Any:
     if duration:
         return format_seconds(value)
-    if key == "url" and "@" in value and "://" in value:
-        scheme, _, rest = value.partition("://")
-        user, _, place = rest.rpartition("@")
-        return f"{scheme}://{user.split(':')[0]}:***@{place}" if ":" in user else value
+    if key in ("url", "mirror"):
+        return masked(value)
     return _plain(value)
 
 
@@ -327,12 +326,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def masked(url: str) -> str:
+    """The URL without its password."""
+    scheme, separator, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    if not (separator and at and ":" in user):
+        return url
+    return f"{scheme}://{user.split(':')[0]}:***@{place}"
+
+
 def _with_absolute_paths(config: Config, base: Path) -> Config:
     tables: dict[str, Section] = {}
     for name, key in _PATHS:
         section = tables.get(name) or sections(config)[name]
         text = getattr(section, key)
-        if text:
+        if text and "://" not in text:
             absolute = str(places.resolve(text, base))
             tables[name] = section.model_copy(update={key: absolute})
     return config.model_copy(update=tables)

@@ -141,7 +141,7 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
         wake=lambda: supervisor.inbox.put(Wake()),
         count=lambda run, total: supervisor.inbox.put(Count(run, total)),
     )
-    supervisor.tend, supervisor.relieve = keeper.tend, keeper.relieve
+    supervisor.shelf = keeper
     commands = Commands(store, supervisor, config, prices, keeper, lookout)
     notifier = Notifier(os.environ)
     parts = (store, supervisor, commands, prices, web, Calendar(), keeper, lookout, notifier)

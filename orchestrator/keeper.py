@@ -6,10 +6,11 @@ of them again. Nothing here may keep the supervisor or a trainer waiting.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.domain import Run, RunState
 from orchestrator.home.clock import Clock
 from orchestrator.home.priority import become_idle
+from orchestrator.mirroring import Mirroring
 from orchestrator.paths import Paths
+from orchestrator.shelf import Shelf
 from orchestrator.store import Store
 from trainer.checkpoint import catalog, retention
 from trainer.checkpoint.catalog import Entry, Verdict
@@ -27,6 +30,10 @@ log = logging.getLogger(__name__)
 
 #: a daemon that stops waits so long for a chore under way, which any death may cut short anyway
 _STOP_SECONDS = 5.0
+#: how often a mirror that did not answer is asked again, and the calendar of copies looked at
+_LOOK_SECONDS = 15.0
+#: reasons of saves after which no other may come soon
+_LAST_ONES = ("final", "finish", "stop", "request")
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Scrub:
     damaged: tuple[Verdict, ...]
 
 
-class Keeper:
+class Keeper(Shelf):
     """Takes requests from any thread; does one thing at a time."""
 
     def __init__(
@@ -57,6 +64,11 @@ class Keeper:
         self._config = config
         self._wake = wake
         self._count = count
+        self.mirroring = Mirroring(store, paths, clock, config, self._journal, count)
+        #: runs that may start, and those whose checkpoints are being brought back
+        self._cleared: set[str] = set()
+        self._absent: set[str] = set()
+        self._busy: set[str] = set()
         self._work: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="keeper", daemon=True)
 
@@ -64,6 +76,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to work."""
+        self.mirroring.begin()
         self._thread.start()
 
     def stop(self) -> None:
@@ -72,9 +85,41 @@ class Keeper:
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
 
-    def tend(self, run: str) -> None:
-        """A checkpoint was saved, or some time has passed."""
-        self._work.put(lambda: self.retain(run))
+    def tend(self, run: str, reason: str = "") -> None:
+        """A checkpoint was saved for that ``reason``, or some time has passed."""
+        self._work.put(lambda: self._tend(run, at_once=reason in _LAST_ONES))
+
+    def may_start(self, run: str) -> bool:
+        """Whether a trainer would find the run's checkpoints; else they are being brought here.
+
+        Called from the supervisor's thread before each start; answers at once.
+        """
+        if run in self._absent or run in self._busy:
+            return False
+        if not self._config.mirror or run in self._cleared:
+            return True
+        if catalog.list_checkpoints(self._paths.run(run)):
+            self._cleared.add(run)
+            return True
+        self._absent.add(run)
+        self._work.put(self._rescue_all)
+        return False
+
+    @contextlib.contextmanager
+    def keeping_still(self, run: str) -> Iterator[None]:
+        """No trainer starts on the run meanwhile."""
+        self._busy.add(run)
+        try:
+            yield
+        finally:
+            self._busy.discard(run)
+
+    def all_damaged(self, run: str) -> bool:
+        """A trainer found no whole checkpoint; True: it should leave, the mirror is asked first."""
+        if not self._config.mirror or run not in self._cleared:
+            return False
+        self._cleared.discard(run)
+        return True
 
     def relieve(self, run: str) -> None:
         """The disk is full: only the newest are worth their room."""
@@ -147,6 +192,17 @@ class Keeper:
 
     # --- details ----------------------------------------------------------------------------
 
+    def _tend(self, run: str, *, at_once: bool) -> None:
+        self.retain(run)
+        self.mirroring.saved(run, at_once=at_once)
+
+    def _rescue_all(self) -> None:
+        for run in list(self._absent):
+            if self.mirroring.rescue(run):
+                self._cleared.add(run)
+                self._absent.discard(run)
+                self._wake()
+
     def _wanted(self, run: str) -> tuple[retention.Policy, dict[int, float]]:
         with self._store.transaction() as tx:
             return self.policy_of(tx.runs.get(run)), tx.samples.scores(run)
@@ -213,11 +269,21 @@ class Keeper:
 
     def _loop(self) -> None:
         become_idle()
-        while (task := self._work.get()) is not None:
+        while True:
             try:
-                task()
-            except Exception:
-                log.exception("the keeper could not do what it was asked for")
+                task = self._work.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                task = self._rescue_all
+            if task is None:
+                return
+            self._try(task)
+            self._try(self.mirroring.work)
+
+    def _try(self, task: Callable[[], object]) -> None:
+        try:
+            task()
+        except Exception:
+            log.exception("the keeper could not do what it was asked for")
 
 
 def tend_active(keeper: Keeper, runs: list[Run]) -> None:

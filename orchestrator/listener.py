@@ -86,6 +86,8 @@ class Listener:
         if event.kind in _COUNTED_NOTICES:
             self._s.books.count(life.run, _COUNTED_NOTICES[event.kind])
         self._s.journal(event.kind, event.message, severity=event.severity, run=life.run)
+        if event.kind == "starts_over" and self._s.shelf.all_damaged(life.run):
+            self._s.end_trainer("no whole checkpoint is left here: the mirror is asked")
 
     def _ready(self, life: Life, event: m.Ready) -> None:
         lost = self._lost_steps(life, event.step)
@@ -191,7 +193,7 @@ class Listener:
             )
         if event.request:
             self._s.orders.settle(event.request, row)
-        self._s.tend(life.run)
+        self._s.shelf.tend(life.run, event.reason)
 
     def _rolled_back(self, life: Life, event: m.RolledBack) -> None:
         assert life.ready is not None, "nobody goes back before Ready"
@@ -232,7 +234,7 @@ class Listener:
             cause=event.kind,
         )
         if event.kind == "disk_full":
-            self._s.relieve(life.run)
+            self._s.shelf.relieve(life.run)
         if event.request:
             fix = "make room on the disk" if event.kind == "disk_full" else "homerun logs"
             self._s.orders.settle(event.request, Refused(f"not saved: {event.message}", fix))

@@ -38,6 +38,7 @@ from orchestrator.paths import Paths
 from orchestrator.progress import Life, Progress
 from orchestrator.registrar import Registrar
 from orchestrator.senses import Moment, Sense, news
+from orchestrator.shelf import Shelf
 from orchestrator.store import Store
 from orchestrator.view import Situation, build
 from trainer.checkpoint import catalog
@@ -115,9 +116,8 @@ class Supervisor:
         self.orders = Orders()
         #: called after every tick, for the watchdog and for an end that is waited for
         self.after_tick: Callable[[], None] = lambda: None
-        #: called with the run after each save, and when the disk was too full for one
-        self.tend: Callable[[str], None] = lambda run: None
-        self.relieve: Callable[[str], None] = lambda run: None
+        #: who looks after the checkpoints
+        self.shelf = Shelf()
         self._situation = Situation()
 
     # --- life of the daemon -----------------------------------------------------------------
@@ -304,9 +304,10 @@ class Supervisor:
                 self._engine_state = d.EngineState.OFF
             case d.Act.START_TRAINER:
                 assert run is not None, "only a run is started"
-                self._start(run)
+                if self.shelf.may_start(run.name):
+                    self._start(run)
             case d.Act.KILL:
-                self._kill(action.why)
+                self.end_trainer(action.why)
             case d.Act.PAUSE:
                 self._tell(m.Pause(), d.Told.PAUSE)
             case d.Act.RESUME:
@@ -350,7 +351,8 @@ class Supervisor:
         self.life.told, self.life.told_at = told, self.clock.monotonic()
         self._engine.command(command)
 
-    def _kill(self, why: str) -> None:
+    def end_trainer(self, why: str) -> None:
+        """Kill the trainer that lives; another one is started when it may."""
         assert self.life is not None, "reconcile only kills a trainer that lives"
         self.life.killed = why
         self.life.killed_for_stall = self.life.told is not d.Told.STOP and "needed" not in why

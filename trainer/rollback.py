@@ -83,7 +83,7 @@ class Rollback:
     def _begin_again(self) -> None:
         """The trouble came before the first good checkpoint: back to the very beginning."""
         self._announcer.notice(
-            "starts_over", "no checkpoint from before the trouble: training starts over", "error"
+            "begins_again", "no checkpoint from before the trouble: training starts over", "error"
         )
         before = self._state.bits_per_byte_before
         fresh = State(self._spec, torch.device("cpu"))

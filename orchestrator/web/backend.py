@@ -70,6 +70,9 @@ class Backend(Protocol):
     def pin(self, run: str | None, name: str, *, pinned: bool, source: str) -> Verdict:
         """Keep a checkpoint whatever retention says, or let it decide again."""
 
+    def restore(self, run: str, url: str, source: str) -> Checkpoint:
+        """Bring a run back from a mirror. Raises Invalid, NotFound, Refused, HomerunError."""
+
     def journal(
         self, *, after: int = 0, limit: int = 100, run: str | None = None
     ) -> list[JournalEntry]:

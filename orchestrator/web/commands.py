@@ -37,6 +37,7 @@ class Commands:
                 ("/checkpoints/save", self.save),
                 ("/checkpoints/verify", self.verify),
                 ("/checkpoints/prune", self.prune),
+                ("/checkpoints/restore", self.restore),
                 ("/checkpoints/pin", self.pin),
                 ("/checkpoints/unpin", self.unpin),
             )
@@ -102,6 +103,14 @@ class Commands:
             return answer(await run_in_threadpool(self._backend.plan_retention, body.text("run")))
         choices = await run_in_threadpool(self._backend.prune, body.text("run"), source_of(request))
         return answer(choices)
+
+    async def restore(self, request: Request) -> Response:
+        body = await read_body(request, ("run", "url"))
+        run, url = body.text("run"), body.text("url")
+        if run is None or url is None:
+            raise Invalid(f"{'run' if run is None else 'url'}: missing")
+        found = await run_in_threadpool(self._backend.restore, run, url, source_of(request))
+        return answer(found)
 
     async def pin(self, request: Request) -> Response:
         return await self._pin(request, pinned=True)

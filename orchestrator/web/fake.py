@@ -194,6 +194,11 @@ class FakeBackend:
             (self.pinned.add if pinned else self.pinned.discard)(name)
             return verdict
 
+    def restore(self, run: str, url: str, source: str) -> Checkpoint:
+        if run in self._runs:
+            raise Refused(f"{run} is here already", "homerun checkpoints list")
+        raise NotFound(f"no run {run!r} below {url}", "give what checkpoint.mirror says")
+
     def _verdict(self, item: Checkpoint) -> Verdict:
         bad = item.name in self.damaged
         return Verdict(item.name, item.step, not bad, ("model: wrong checksum",) if bad else ())

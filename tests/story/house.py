@@ -103,6 +103,8 @@ class House:
     root: Path
     engine: str = "local"
     daemon_options: dict[str, str] = field(default_factory=dict)
+    #: further tables of homerun.toml
+    tables: str = ""
     process: subprocess.Popen[str] | None = None
 
     def __post_init__(self) -> None:
@@ -118,7 +120,7 @@ class House:
         lines = "\n".join(f"{key} = {value}" for key, value in options.items())
         self.config.write_text(
             f'[daemon]\nstate_dir = "{self.state}"\n{lines}\n'
-            f'[engine]\nkind = "{self.engine}"\n[web]\nport = 0\n',
+            f'[engine]\nkind = "{self.engine}"\n[web]\nport = 0\n{self.tables}\n',
             encoding="utf-8",
         )
 

@@ -1,7 +1,8 @@
-"""checkpoints: list, verify, save, prune, pin, unpin."""
+"""checkpoints: list, verify, save, prune, pin, unpin, restore."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -139,6 +140,29 @@ def unpin(session: Session, name: str, run: str | None) -> None:
     """Let retention decide on checkpoint NAME again."""
     session.client().post("checkpoints/unpin", {"run": run, "name": name})
     click.echo(f"Retention decides on {name} again.")
+
+
+@checkpoints.command()
+@click.argument("run")
+@click.option("--from", "url", required=True, help="The mirror: a directory or a URL of fsspec.")
+@json_option
+@click.pass_obj
+def restore(session: Session, run: str, url: str, as_json: bool) -> None:
+    """Bring RUN back from a mirror, so that it goes on here.
+
+    Copies the run's record and its newest whole checkpoint, reads both back, and puts the run
+    into the queue. Damaged files in the mirror are named and the checkpoint before is taken.
+    """
+    click.echo("Copying and reading back...", err=True)
+    if "://" not in url:
+        url = str(Path(url).expanduser().absolute())
+    body = {"run": run, "url": url}
+    checkpoint = session.client().post("checkpoints/restore", body, _DISK_TIMEOUT_SECONDS)
+    if as_json:
+        emit("checkpoint", checkpoint)
+        return
+    step, size = render.count(checkpoint["step"]), render.size(checkpoint["size_bytes"])
+    click.echo(f"Restored {run} at step {step}: {checkpoint['name']}, {size}.")
 
 
 @checkpoints.command()

@@ -230,6 +230,19 @@ def test_pin_and_unpin_name_one_checkpoint(double: ApiDouble, run: Run) -> None:
         assert body == {"run": "first-run", "name": "gen-a"}
 
 
+def test_restore_names_the_mirror_and_tells_where_the_run_stands(
+    double: ApiDouble, run: Run
+) -> None:
+    double.set("POST", "checkpoints/restore", Answer(d.to_json(api.CHECKPOINTS[0])))
+    result = run("checkpoints", "restore", "first-run", "--from", "s3://attic/homerun")
+    body = double.asked("checkpoints/restore").body
+    assert body == {"run": "first-run", "url": "s3://attic/homerun"}
+    assert result.stdout.startswith("Restored first-run at step 1,200: gen-00001200")
+    run("checkpoints", "restore", "first-run", "--from", "nas")
+    assert Path(double.asked("checkpoints/restore").body["url"]).is_absolute()
+    assert run("checkpoints", "restore", "first-run").exit_code == 2
+
+
 def test_save_tells_the_step_that_is_safe_now(double: ApiDouble, run: Run) -> None:
     assert run("checkpoints", "save").stdout == (
         "Saved step 1,200 of first-run: gen-00001200-000002-0a1b2c3d, 38.4 MB.\n"

@@ -241,7 +241,7 @@ def test_before_the_first_checkpoint_it_begins_again_without_them(
     assert link.one(RolledBack).to_step == 0
     assert [event.step for event in link.of(Saved)] == [0, 4]
     assert [event.step for event in link.of(Evaluated)] == [0, 4]
-    assert link.of(Notice)[-1].kind == "starts_over"
+    assert link.of(Notice)[-1].kind == "begins_again"
     assert link.last.bits_per_byte_before == link.of(Evaluated)[0].bits_per_byte
 
 

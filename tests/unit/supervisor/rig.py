@@ -43,6 +43,8 @@ class Rig:
     policy: Policy = field(default_factory=Policy)
     senses: list[Sense] = field(default_factory=list)
 
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
     def __post_init__(self) -> None:
         self.open()
 
@@ -65,11 +67,11 @@ class Rig:
             self.store,
             self.supervisor.paths,
             self.clock,
-            CheckpointConfig(),
+            self.checkpoint,
             wake=lambda: self.supervisor.inbox.put(Wake()),
             count=lambda run, total: self.supervisor.inbox.put(Count(run, total)),
         )
-        self.supervisor.tend, self.supervisor.relieve = self.keeper.tend, self.keeper.relieve
+        self.supervisor.shelf = self.keeper
         config = Config()
         http = FakeHttp(lambda request: Reply(404))
         prices = PriceKeeper(config.tariff, self.store, http, self.clock, "rig")

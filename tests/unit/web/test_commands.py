@@ -162,6 +162,8 @@ def test_retention_is_told_before_it_is_done_and_spares_what_is_pinned(serve: Se
         ("checkpoints/verify", {"name": 5}, "name: must be a text, not a whole number"),
         ("checkpoints/prune", {"dry_run": 1}, "dry_run: must be true or false"),
         ("checkpoints/pin", {}, "name: missing"),
+        ("checkpoints/restore", {"run": "evening"}, "url: missing"),
+        ("checkpoints/restore", {"url": "/nas"}, "run: missing"),
         ("checkpoints/unpin", {"name": 5}, "name: must be a text"),
         ("pause", [], "the body must be a JSON object, not a list"),
         ("pause", "pause", "the body must be a JSON object, not a text"),

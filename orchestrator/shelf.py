@@ -1,0 +1,21 @@
+"""Shelf: what the supervisor asks of whoever looks after the checkpoints on disk."""
+
+from __future__ import annotations
+
+
+class Shelf:
+    """One that nobody looks after. Every method answers at once; work is done elsewhere."""
+
+    def tend(self, run: str, reason: str = "") -> None:
+        """A checkpoint was saved for that ``reason``, or some time has passed."""
+
+    def relieve(self, run: str) -> None:
+        """The disk was too full for a checkpoint."""
+
+    def may_start(self, run: str) -> bool:
+        """Whether a trainer would find the run's checkpoints; asked at each tick until it would."""
+        return True
+
+    def all_damaged(self, run: str) -> bool:
+        """A trainer found none whole; True: end it, and ask ``may_start`` before the next."""
+        return False
