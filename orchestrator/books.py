@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from orchestrator.domain import Hold, Power, Sample
+from orchestrator.ledger.keeper import LedgerKeeper, NoPrices
 from orchestrator.step_times import totals_of
 from orchestrator.store import OWNER, Store
 
@@ -18,8 +19,9 @@ class Books:
     its figures: a committed checkpoint, the end of an attempt, the end of the daemon.
     """
 
-    def __init__(self, store: Store, boot_id: str) -> None:
+    def __init__(self, store: Store, boot_id: str, ledger: LedgerKeeper | None = None) -> None:
         self._store = store
+        self._ledger = ledger or LedgerKeeper(NoPrices())
         self._boot_id = boot_id
         self._totals = store_totals(store)
         self._written = store_totals(store)
@@ -29,6 +31,8 @@ class Books:
 
     def count(self, run: str, name: str, delta: float = 1.0) -> None:
         """Add to a total that never falls."""
+        if name == "tokens":
+            self._ledger.tokens(run, round(delta))
         self._pending[run][name] += delta
         totals = self._totals.setdefault(run, {})
         totals[name] = totals.get(name, 0.0) + delta
@@ -45,9 +49,15 @@ class Books:
         """The totals that survive even if the daemon is killed now; they never fall."""
         return self._written
 
-    def energy(self, run: str, power: Power, seconds: float) -> None:
-        """Energy of the last ``seconds`` at ``power``; an unknown power adds nothing."""
+    def energy(self, run: str | None, power: Power, now: datetime, seconds: float) -> None:
+        """Energy of the last ``seconds`` at ``power``, for a run or for none of them.
+
+        An unknown power adds nothing.
+        """
         if power.watts is None or seconds <= 0:
+            return
+        self._ledger.add(run, power, now, seconds)
+        if run is None:
             return
         self.count(run, "energy_joules", power.watts * seconds)
         if not power.measured:
@@ -77,16 +87,21 @@ class Books:
         """How far an attempt has come."""
         self._reached[run, attempt] = (first_step, last_step)
 
-    def flush(self, now: datetime) -> None:
-        """Write everything down, the daemon's heartbeat with it."""
+    def flush(self, now: datetime, *, last: bool = False) -> None:
+        """Write everything down, the daemon's heartbeat with it.
+
+        The ledger takes whole minutes, so that it stays small; with ``last``, what there is.
+        """
         with self._store.transaction() as tx:
             for run, names in self._pending.items():
                 tx.counters.add(run, dict(names))
             for run, samples in self._samples.items():
                 tx.samples.add(run, samples)
-            for (run, attempt), (first, last) in self._reached.items():
-                tx.attempts.reached(run, attempt, first, last)
+            for (run, attempt), steps in self._reached.items():
+                tx.attempts.reached(run, attempt, *steps)
+            rows = self._ledger.write(tx, now, everything=last)
             tx.heartbeat.beat(now, self._boot_id)
+        self._ledger.written(rows)
         if self._pending:
             self._written = self.totals()
         self._pending.clear()

@@ -23,6 +23,8 @@ def fill(daemon: Daemon) -> None:
         timedelta(hours=1), "retention", lambda: tend_active(daemon.keeper, daemon.commands.runs())
     )
     daemon.calendar.daily(5, 30, "scrub", daemon.keeper.look_at_all)
+    if daemon.config.tariff.configured:
+        daemon.calendar.every(timedelta(minutes=30), "ledger-rating", lambda: rate_again(daemon))
     if daemon.config.tariff.service:
         daemon.calendar.every(timedelta(seconds=5), "prices", daemon.prices.refresh)
         daemon.calendar.daily(4, 50, "price-retention", daemon.prices.forget_old)
@@ -47,6 +49,12 @@ def fill_with_messages(daemon: Daemon) -> None:
         daemon.calendar.daily(
             notify.report_hour, 0, "daily-report", lambda: courier.report(board.snapshot())
         )
+
+
+def rate_again(daemon: Daemon) -> None:
+    """Give the rows of the ledger the prices that were published or revised since."""
+    supervisor = daemon.supervisor
+    supervisor.ledger.rate_again(daemon.store, supervisor.clock.now())
 
 
 def backup_store(daemon: Daemon) -> None:

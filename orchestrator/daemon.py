@@ -34,6 +34,7 @@ from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
 from orchestrator.home.volumes import MountedVolumes
 from orchestrator.keeper import Keeper
+from orchestrator.ledger.keeper import LedgerKeeper
 from orchestrator.mainloop import MainLoop
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
@@ -101,6 +102,8 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
     stack.callback(store.close)
     runtime = runtime_dir(paths.state)
 
+    prices = PriceKeeper(config.tariff, store, RealHttp(clock), clock, seed=boot_id())
+    prices.open()
     web = WebServer(host=config.web.host, port=config.web.port)
     stack.callback(web.stop)
     view = DaemonView(
@@ -130,9 +133,8 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
         daemon=view,
         boot_id=boot_id(),
         senses=[ups] if ups is not None else [],
+        ledger=LedgerKeeper(prices),
     )
-    prices = PriceKeeper(config.tariff, store, RealHttp(clock), clock, seed=boot_id())
-    prices.open()
     keeper = Keeper(
         store,
         paths,

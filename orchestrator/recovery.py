@@ -30,7 +30,13 @@ def close_open_attempts(store: Store, now: datetime, boot_id: str) -> None:
                 now,
                 severity="warning",
                 run=attempt.run,
-                data={"attempt": attempt.number, "end": end.value, "cause": cause},
+                data={
+                    "attempt": attempt.number,
+                    "end": end.value,
+                    "cause": cause,
+                    # what the trainer used after it was lost with the daemon, a minute or so
+                    "ledger_until": tx.ledger.reached(attempt.run),
+                },
             )
         if last is not None and orphans:
             _tell_outage(tx, last[0], now, orphans[-1].run, rebooted)

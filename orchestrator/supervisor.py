@@ -32,6 +32,7 @@ from orchestrator.engine.base import (
 from orchestrator.errors import Held, HomerunError, Refused
 from orchestrator.home.clock import Clock
 from orchestrator.home.meter import Meter
+from orchestrator.ledger.keeper import LedgerKeeper, NoPrices
 from orchestrator.listener import Listener
 from orchestrator.orders import Orders, SaveOrder
 from orchestrator.paths import Paths
@@ -88,6 +89,7 @@ class Supervisor:
         daemon: DaemonView,
         boot_id: str,
         senses: Sequence[Sense] = (),
+        ledger: LedgerKeeper | None = None,
     ) -> None:
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.store = store
@@ -104,7 +106,8 @@ class Supervisor:
         self._boot_id = boot_id
         self._engine = engine(self.inbox.put)
         self._engine_state = d.EngineState.OFF
-        self.books = Books(store, boot_id)
+        self.ledger = ledger or LedgerKeeper(NoPrices())
+        self.books = Books(store, boot_id, self.ledger)
         self.life: Life | None = None
         self.progress: Progress | None = None
         self._listener = Listener(self)
@@ -129,7 +132,7 @@ class Supervisor:
         with self.store.transaction() as tx:
             runs = tx.runs.all()
         recovery.index_checkpoints(self.store, runs, self.paths.runs, now)
-        self.books = Books(self.store, self._boot_id)
+        self.books = Books(self.store, self._boot_id, self.ledger)
         self.books.flush(now)
         self._look()
         self._publish()
@@ -147,7 +150,7 @@ class Supervisor:
     def close(self) -> None:
         """Write everything down; nothing of ours runs any more afterwards, whatever happened."""
         try:
-            self.books.flush(self.clock.now())
+            self.books.flush(self.clock.now(), last=True)
         finally:
             self.close_engine()
         self._publish()
@@ -267,9 +270,10 @@ class Supervisor:
         power = self._situation.power = self._meter.read()
         if self._active is not None:
             self.books.held(self._active.name, self._situation.holds, seconds)
+        run = self.life.run if self.life else None
+        self.books.energy(run, power, self.clock.now(), seconds)
         if self.life is None:
             return
-        self.books.energy(self.life.run, power, seconds)
         if self.life.ready is not None and self.life.phase.phase != "paused":
             self.books.count(self.life.run, "active_seconds", seconds)
 

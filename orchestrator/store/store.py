@@ -21,6 +21,7 @@ from orchestrator.store.errors import StoreDamaged, StoreFailed
 from orchestrator.store.heartbeat import Heartbeat
 from orchestrator.store.holds import Holds
 from orchestrator.store.journal import Journal
+from orchestrator.store.ledger import Ledger
 from orchestrator.store.migrate import migrate
 from orchestrator.store.prices import Prices
 from orchestrator.store.runs import Runs
@@ -41,6 +42,7 @@ class Transaction:
         self.counters = Counters(session)
         self.samples = Samples(session)
         self.prices = Prices(session)
+        self.ledger = Ledger(session)
         self.heartbeat = Heartbeat(session)
 
 

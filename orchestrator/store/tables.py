@@ -265,6 +265,42 @@ class PriceRow(Base):
     fetched: Mapped[datetime]
 
 
+class LedgerRow(Base):
+    """Energy inside one price slot, with the rating that it was written with. Never changed."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (Index("ix_ledger_begins", "begins"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(IDENTITY, primary_key=True)
+    run: Mapped[str | None]
+    start: Mapped[datetime] = mapped_column("begins")
+    end: Mapped[datetime] = mapped_column("ends")
+    microjoules: Mapped[int]
+    source: Mapped[str]
+    measured: Mapped[bool]
+    tokens: Mapped[int]
+    price: Mapped[Decimal | None]
+    currency: Mapped[str]
+    certainty: Mapped[str]
+    tariff: Mapped[str]
+    cost: Mapped[Decimal | None]
+
+
+class LedgerRatingRow(Base):
+    """A later rating of a row of the ledger; the newest revision counts, none is overwritten."""
+
+    __tablename__ = "ledger_ratings"
+
+    entry: Mapped[int] = mapped_column(ForeignKey("ledger.id"), primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    rated: Mapped[datetime]
+    price: Mapped[Decimal | None]
+    currency: Mapped[str]
+    certainty: Mapped[str]
+    tariff: Mapped[str]
+    cost: Mapped[Decimal | None]
+
+
 def whole(value: str) -> str:
     """The text without lone surrogates, which no encoding can carry."""
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

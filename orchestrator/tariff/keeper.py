@@ -17,9 +17,9 @@ from decimal import Decimal
 from orchestrator.errors import Misconfigured
 from orchestrator.home.clock import Clock
 from orchestrator.store import Store, StoreFailed
-from orchestrator.store.prices import PriceSource
+from orchestrator.store.prices import PriceSource, Revision
 from orchestrator.tariff import fetching, sanity
-from orchestrator.tariff.build import carries_vat
+from orchestrator.tariff.build import carries_vat, tariff_of
 from orchestrator.tariff.fetching import Standing, Window
 from orchestrator.tariff.http import Http
 from orchestrator.tariff.markets import MARKETS
@@ -72,6 +72,27 @@ class PriceKeeper:
         """The prices of the next hours."""
         known, standing = self._both()
         return report(self._config, known, standing, self._clock.now(), hours, used_kwh)
+
+    @property
+    def digest(self) -> str:
+        """A name for the configured tariff that changes with it; empty where there is none."""
+        if not self._config.configured:
+            return ""
+        return hashlib.sha256(self._config.model_dump_json().encode()).hexdigest()[:12]
+
+    def tariff_between(self, start: datetime, end: datetime) -> Tariff | None:
+        """The tariff with all that was published for [start, end), from the store; no forecast."""
+        if not self._config.service:
+            return tariff_of(self._config)
+        with self._store.transaction() as tx:
+            return tariff_of(self._config, tx.prices.of(self._source, start, end))
+
+    def revisions(self, after: datetime) -> list[Revision]:
+        """The prices that changed after ``after`` although they had been published."""
+        if not self._config.service:
+            return []
+        with self._store.transaction() as tx:
+            return tx.prices.revised_since(self._source, after)
 
     # --- the chores -------------------------------------------------------------------------
 
