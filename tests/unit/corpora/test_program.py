@@ -131,7 +131,8 @@ def test_a_process_of_its_own_fetches_by_hf_endpoint_without_pytorch(
     hub: HubDouble, tmp_path: Path
 ) -> None:
     kept = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    env = {**kept, "HF_ENDPOINT": hub.url, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    ours = {"HF_ENDPOINT": hub.url, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    env = {**kept, **ours, "NO_PROXY": "127.0.0.1"}
     program = [sys.executable, "-X", "importtime", "-m", "trainer.corpora"]
     done = subprocess.run(
         [*program, "fetch", "fineweb-edu", "--shards=1", f"--to={tmp_path / 'c'}"],
