@@ -27,6 +27,7 @@ def to_json(
         "deadline_seconds": deadline_seconds,
         "currency": wish.tariff.currency if wish.tariff else None,
         "price_per_kwh": str(wish.tariff.price_per_kwh) if wish.tariff else None,
+        "price_source": wish.tariff.source if wish.tariff else None,
         "at_bf16_peak": _at_peak(answer),
         "needed_flops_per_second": statement.needed_flops_per_second(
             answer.flops, deadline_seconds

@@ -17,7 +17,6 @@ _GIB = 1 << 30
 _JOULES_PER_KWH = 3.6e6
 _UNKNOWN = "?"
 
-_NO_TARIFF = "money: no tariff configured; give a flat price with --price-per-kwh"
 _MEMORY_WORDS = (
     "Memory in GiB. FITS: yes, or by how much it does not. B: sequences in a micro-batch; h: "
     'gradients on the host (memory.gradients = "host").'
@@ -153,10 +152,8 @@ def _option(option: Instead) -> list[str]:
 
 
 def _notes(answer: Estimate) -> list[str]:
-    priced = [] if answer.wish.tariff else [_NO_TARIFF]
     return [
         *statement.assumptions(answer),
-        *priced,
         "RATIO: tokens for each parameter of blocks and head; about 10.5 is the best use of a "
         "given time. LOSS: by a scaling law (orchestrator/planning/estimate_quality.py), good "
         "for the order only",

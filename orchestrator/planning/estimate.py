@@ -49,10 +49,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Tariff:
-    """A flat price for a kilowatt-hour at the wall."""
+    """A price for a kilowatt-hour at the wall."""
 
     price_per_kwh: Decimal
     currency: str = ""
+    #: what it is: fixed, the mean of a year...
+    source: str = "fixed"
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,13 @@ def assumptions(answer: Estimate) -> list[str]:
             "assumed: compiled, 76 % of the dense bf16 peak, int8 matmuls 1.9 times as fast "
             "(published, trainer/sizing/speed.py); uncompiled expect about half"
         )
+    tariff = answer.wish.tariff
+    said.append(
+        "money: no tariff configured; write [tariff], or give a flat price with --price-per-kwh"
+        if tariff is None
+        else f"money: {tariff.price_per_kwh:.4f} {tariff.currency}/kWh, {tariff.source}; "
+        "kWh are those at the wall"
+    )
     said.append(
         "memory: a model, checked by counting tensors; the CUDA context, 0.45 GiB, and 4 % of "
         "fragmentation are assumed (make gpu-check measures)"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import click
 
-from orchestrator.cli import plan_json, plan_measured, plan_text, sizes
+from orchestrator.cli import plan_json, plan_measured, plan_tariff, plan_text, sizes
 from orchestrator.cli.session import Session, config_option, emit, json_option
 from orchestrator.errors import Invalid
 from orchestrator.planning.estimate import DAY_SECONDS, Tariff, Wish, estimate
@@ -107,7 +106,7 @@ def _wish(session: Session, asked: Asked, deadline: float) -> tuple[Wish, list[s
         recipes=_recipes(asked.recipe or (ran.spec.train.precision if ran else "all")),
         desktop=not asked.headless,
         deadline_seconds=deadline,
-        tariff=_tariff(session, asked.price_per_kwh),
+        tariff=_tariff(session, asked.price_per_kwh, remarks),
         shards=asked.shards,
         measured=measured,
     )
@@ -138,13 +137,9 @@ def _recipes(name: str) -> tuple[Storage, ...]:
     return found
 
 
-def _tariff(session: Session, price: str | None) -> Tariff | None:
-    if price is None:
-        return None
-    try:
-        number = Decimal(price)
-    except InvalidOperation:
-        number = Decimal("nan")
-    if not number.is_finite():
-        raise Invalid(f"no price: {price!r}", "write it as 0.32")
-    return Tariff(number)
+def _tariff(session: Session, price: str | None, remarks: list[str]) -> Tariff | None:
+    if price is not None:
+        return plan_tariff.given(price)
+    tariff, remark = plan_tariff.configured(session)
+    remarks += [remark] if remark else []
+    return tariff

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,14 @@ RECIPES = ["fp32", "bf16", "bf16-8bit", "int8", "nf4", "qlora-4bit", "w3", "w2.6
 @pytest.fixture(autouse=True)
 def _no_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_measured, "local_card_name", lambda: "")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The user's configuration file, to be written."""
+    file = tmp_path / ".config" / "homerun" / "homerun.toml"
+    file.parent.mkdir(parents=True)
+    return file
 
 
 def planned(run: Run, *arguments: str) -> Any:
@@ -151,6 +160,66 @@ def test_what_cannot_be_read_is_2_with_a_fix(
     assert words in result.stderr
     assert "  fix: " in result.stderr
     assert result.stdout == ""
+
+
+def test_the_configured_tariff_is_the_price(no_daemon: str, run: Run, config: Path) -> None:
+    config.write_text('[tariff]\ncurrency = "EUR"\nprice_per_kwh = 0.31\n')
+    plan = planned(run)
+    assert (plan["currency"], plan["price_per_kwh"]) == ("EUR", "0.31")
+    assert row_of(plan, "int8")["money"] == f"{row_of(plan, 'int8')['wall_kwh'] * 0.31:.2f}"
+    assert "0.3100 EUR/kWh, fixed" in " ".join(run("plan").stdout.split())
+
+
+def test_zones_of_a_tariff_are_averaged_over_a_year(no_daemon: str, run: Run, config: Path) -> None:
+    config.write_text(
+        '[tariff]\ncurrency = "EUR"\nprice_per_kwh = 0.40\ntime_zone = "Europe/Berlin"\n'
+        '[[tariff.zones]]\nhours = "0-12"\nprice_per_kwh = 0.20\n'
+    )
+    plan = planned(run)
+    assert float(plan["price_per_kwh"]) == pytest.approx(0.30, abs=0.001)
+    assert plan["price_source"] == "the mean of a year"
+
+
+DYNAMIC = '[tariff]\nservice = "energy_charts"\narea = "DE-LU"\ncurrency = "EUR"\n'
+
+
+def test_published_prices_are_asked_of_the_daemon(
+    double: ApiDouble, run: Run, config: Path
+) -> None:
+    config.write_text(DYNAMIC)
+    slots = [
+        {
+            "start": f"2026-12-01T{hour:02}:00:00Z",
+            "end": f"2026-12-01T{hour + 1:02}:00:00Z",
+            "price": price,
+            "source": "published",
+        }
+        for hour, price in ((11, 0.2), (12, -0.1), (13, 0.5))
+    ]
+    double.set("GET", "prices", Answer({"slots": slots}))
+    plan = planned(run)
+    assert float(plan["price_per_kwh"]) == pytest.approx(0.2)
+    assert plan["price_source"] == "the mean of the next 0.1 days"
+    double.set("GET", "prices", Answer({"slots": []}))
+    plan = planned(run)
+    assert plan["price_per_kwh"] is None
+    assert any("no price is published yet" in said for said in plan["remarks"])
+
+
+def test_published_prices_without_a_daemon_are_missing_and_the_plan_says_so(
+    no_daemon: str, run: Run, config: Path
+) -> None:
+    config.write_text(DYNAMIC)
+    plan = planned(run)
+    assert row_of(plan, "int8")["money"] is None
+    assert any("come from the daemon" in said for said in plan["remarks"])
+
+
+def test_a_wrong_configuration_is_78(no_daemon: str, run: Run, config: Path) -> None:
+    config.write_text("[tariff]\nprice_per_kwh = 'cheap'\n")
+    result = run("plan")
+    assert result.exit_code == 78
+    assert "price_per_kwh" in result.stderr
 
 
 def test_repeated_data_is_warned_of_loudly(no_daemon: str, run: Run) -> None:
