@@ -268,6 +268,10 @@ class RunView:
     next_start: datetime | None
     #: at most 64 points, oldest first
     loss_history: tuple[float, ...] = ()
+    #: computing time that a power cut now would lose; None while no trainer computes
+    unsaved_seconds: float | None = None
+    #: what the run's spec wants between two saves
+    checkpoint_every_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ class Listener:
         if progress is None or progress.run != life.run:
             return
         progress.fold(note.event, since_last_step)
+        if isinstance(note.event, m.Ready | m.Saved | m.RolledBack):
+            progress.saved_at_active_seconds = self._s.books.total(life.run, "active_seconds")
         match note.event:
             case m.Ready():
                 self._ready(life, note.event)

@@ -37,6 +37,8 @@ class Progress:
     gradient_norm: float | None = None
     lr_multiplier: float | None = None
     checkpoint: CheckpointView | None = None
+    #: the run's computing time when all of it was on disk last; None before the first Ready
+    saved_at_active_seconds: float | None = None
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=64))
 
     def remember(self, samples: list[Sample]) -> None:

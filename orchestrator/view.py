@@ -18,6 +18,7 @@ from orchestrator.domain import (
 )
 from orchestrator.headline import headline
 from orchestrator.progress import Life, Progress
+from trainer.contract.spec import CheckpointSpec
 
 _UNKNOWN_POWER = Power(None, "none", measured=False)
 
@@ -101,7 +102,17 @@ def _run_view(situation: Situation) -> RunView | None:
         checkpoint=progress.checkpoint,
         next_start=situation.next_start if life is None else None,
         loss_history=tuple(progress.losses),
+        unsaved_seconds=_unsaved(life, progress, totals),
+        checkpoint_every_seconds=float(
+            run.spec.get("checkpoint", {}).get("every_seconds", CheckpointSpec().every_seconds)
+        ),
     )
+
+
+def _unsaved(life: Life | None, progress: Progress, totals: dict[str, float]) -> float | None:
+    if life is None or life.ready is None or progress.saved_at_active_seconds is None:
+        return None
+    return max(0.0, totals.get("active_seconds", 0.0) - progress.saved_at_active_seconds)
 
 
 def _eta(situation: Situation, progress: Progress) -> datetime | None:

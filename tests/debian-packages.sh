@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the real parts that the tests start: a PostgreSQL server, promtool, a UPS server, a browser.
+# Installs the real parts that the tests start: PostgreSQL, Prometheus, Alertmanager, a UPS server, a browser.
 # Only as root on Debian; elsewhere the tests that need a missing part say so and are skipped,
 # but never in CI.
 set -eu
@@ -7,6 +7,7 @@ set -eu
 missing=""
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
+command -v prometheus-alertmanager >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
 [ -x /lib/nut/upsd ] || missing="$missing nut-server"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"

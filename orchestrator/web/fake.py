@@ -335,6 +335,7 @@ class FakeBackend:
         return replace(
             view,
             step=step,
+            unsaved_seconds=(view.unsaved_seconds or 0.0) + (step - view.step) * STEP_SECONDS,
             tokens=step * BATCH_TOKENS,
             epoch=step * BATCH_TOKENS / 60e6,
             loss=loss_of(step),
@@ -352,7 +353,8 @@ class FakeBackend:
         name = f"gen-{step:08d}-000003-5eed{len(self._checkpoints):04x}"
         saved = Checkpoint("evening", name, step, now, size, 3, reason)
         self._checkpoints.append(saved)
-        self._view = replace(self._view, checkpoint=CheckpointView(name, step, now, size))
+        view = CheckpointView(name, step, now, size)
+        self._view = replace(self._view, checkpoint=view, unsaved_seconds=0.0)
         self._count({"checkpoints": 1.0, "phase_seconds_checkpoint": 0.4}, 1)
         self.write("checkpoint_saved", f"Checkpoint at step {step}: 37.4 MB.", run="evening")
         return saved

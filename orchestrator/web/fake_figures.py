@@ -91,6 +91,8 @@ def view_of(run: Run, step: int) -> RunView:
         restarts=1,
         checkpoint=None,
         next_start=None,
+        unsaved_seconds=90 * STEP_SECONDS,
+        checkpoint_every_seconds=600.0,
     )
 
 

@@ -187,6 +187,9 @@ def _values_of(run: RunView) -> Iterator[tuple[str, str, float | None]]:
     yield "eval_bpb", "Validation loss in bits per byte.", run.bits_per_byte
     yield "progress_ratio", "Finished steps over all steps.", run.progress if run.steps else None
     yield "eta_timestamp_seconds", "When the run will be finished.", timestamp(run.eta)
+    yield "unsaved_seconds", "Computing time that a power cut would lose.", run.unsaved_seconds
+    every = run.checkpoint_every_seconds
+    yield "checkpoint_interval_seconds", "Time between two saves, as the spec wants it.", every
     saved = run.checkpoint
     if saved is not None:
         name = "checkpoint_last_success_timestamp_seconds"

@@ -126,3 +126,30 @@ def test_each_file_system_is_told_once_and_a_missing_directory_is_left_out(rig: 
     ).read()
     assert [volume.name for volume in found] == ["state"]
     assert 0 < found[0].free_bytes <= found[0].size_bytes
+
+
+def test_unsaved_time_grows_while_computing_and_is_zero_after_a_save(rig: Rig) -> None:
+    rig.submit(checkpoint={"every_seconds": 1800.0})
+    assert unsaved(rig) is None
+    rig.train(0, 3)
+    rig.pass_time(300)
+    assert unsaved(rig) == pytest.approx(300, abs=5)
+    rig.commands.pause(run=None, until=None, release=False, detail="", source="test")
+    rig.settle()
+    rig.engine.event(m.Phase("paused"))
+    rig.settle()
+    before = unsaved(rig)
+    rig.pass_time(60)
+    assert unsaved(rig) == before
+    rig.engine.event(m.Saved(3, "gen-00000003-000001-aaaa", 10, 0.5, "request", ""))
+    rig.settle()
+    assert unsaved(rig) == 0
+    run = rig.settle().run
+    assert run is not None
+    assert run.checkpoint_every_seconds == 1800
+
+
+def unsaved(rig: Rig) -> float | None:
+    run = rig.settle().run
+    assert run is not None
+    return run.unsaved_seconds

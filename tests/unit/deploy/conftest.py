@@ -1,0 +1,41 @@
+"""A fake backend with everything that a daemon can tell, and a scrape of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from prometheus_client import generate_latest
+
+from orchestrator.home.clock import Clock, FakeClock
+from orchestrator.tariff.fetching import Standing
+from orchestrator.tariff.report import PricesReport, report
+from orchestrator.tariff.slots import PriceSeries
+from orchestrator.tariff.table import TariffConfig
+from orchestrator.web.fake import FakeBackend
+from orchestrator.web.metrics import build_registry
+from tests.unit.tariff.support import series
+
+_TARIFF = TariffConfig.model_validate({"currency": "EUR", "service": "energy_charts", "area": "AT"})
+
+
+def full_backend(clock: Clock) -> FakeBackend:
+    """A run under way, held until soon, with a UPS, a price service and messages."""
+    backend = FakeBackend(clock, step=300)
+    began = clock.now()
+    hour = began.replace(minute=0, second=0, microsecond=0)
+    known: PriceSeries = series(hour, [0.12, 0.31, 0.2])
+    standing = Standing(next_try=began + timedelta(hours=3), last_success=began)
+
+    def prices(hours: int) -> PricesReport:
+        return report(_TARIFF, known, standing, clock.now(), hours)
+
+    vars(backend)["prices"] = prices
+    return backend
+
+
+@pytest.fixture(scope="session")
+def scrape() -> str:
+    """What /metrics says."""
+    clock = FakeClock()
+    return generate_latest(build_registry(full_backend(clock), clock)).decode()
