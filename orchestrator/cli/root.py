@@ -26,6 +26,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "runs": "runs:runs",
         "checkpoints": "checkpoints:checkpoints",
         "prices": "prices:prices",
+        "energy": "energy:energy",
     },
     "Say what to do": {
         "pause": "holds:pause",

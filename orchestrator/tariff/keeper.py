@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 
 from orchestrator.errors import Misconfigured
@@ -26,9 +26,10 @@ from orchestrator.tariff.markets import MARKETS
 from orchestrator.tariff.report import PricesReport, PricesView, report, tariff_until, view_of
 from orchestrator.tariff.services import service_of
 from orchestrator.tariff.services.base import FetchFailed, Published, Trouble
-from orchestrator.tariff.slots import PriceSeries
+from orchestrator.tariff.slots import PriceSeries, PriceSlot
 from orchestrator.tariff.table import TariffConfig
 from orchestrator.tariff.tariff import Tariff
+from orchestrator.tariff.timezone import zone_of
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,16 @@ class PriceKeeper:
             return tariff_of(self._config)
         with self._store.transaction() as tx:
             return tariff_of(self._config, tx.prices.of(self._source, start, end))
+
+    def slots_between(self, start: datetime, end: datetime) -> tuple[PriceSlot, ...]:
+        """The prices of ``tariff_between``; none without a tariff."""
+        tariff = self.tariff_between(start, end)
+        return tariff.slots(start, end) if tariff else ()
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The household's own by the tariff; None: the machine's."""
+        return zone_of(self._config.time_zone) if self._config.time_zone else None
 
     def revisions(self, after: datetime) -> list[Revision]:
         """The prices that changed after ``after`` although they had been published."""

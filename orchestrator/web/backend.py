@@ -15,6 +15,7 @@ from orchestrator.domain import (
     Sample,
     Snapshot,
 )
+from orchestrator.ledger.summary import By, EnergySummary
 from orchestrator.surroundings import Surroundings
 from orchestrator.tariff.report import PricesReport
 from trainer.checkpoint.catalog import Verdict
@@ -88,6 +89,9 @@ class Backend(Protocol):
 
     def surroundings(self) -> Surroundings:
         """UPS, disks and messages, as they are now."""
+
+    def energy(self, by: By) -> EnergySummary:
+        """Energy and money by day, week or run; without a line when the ledger is empty."""
 
     def config_view(self) -> dict[str, Any]:
         """The effective configuration, secrets masked."""

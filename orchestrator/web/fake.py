@@ -10,7 +10,7 @@ import difflib
 import math
 import threading
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from orchestrator.domain import (
 from orchestrator.errors import Held, Invalid, Misconfigured, NotFound, Refused
 from orchestrator.headline import headline
 from orchestrator.home.clock import Clock, FakeClock
+from orchestrator.ledger.summary import By, EnergySummary, summarize
 from orchestrator.surroundings import Surroundings
 from orchestrator.tariff.report import PricesReport, report
 from orchestrator.tariff.slots import PriceSeries
@@ -42,6 +43,7 @@ from orchestrator.web.fake_figures import (
     STEPS,
     TARIFF,
     daemon_view,
+    ledger_rows,
     loss_of,
     run_of,
     sample_of,
@@ -227,6 +229,9 @@ class FakeBackend:
 
     def surroundings(self) -> Surroundings:
         return surroundings_at(self._clock.now())
+
+    def energy(self, by: By) -> EnergySummary:
+        return summarize(ledger_rows(self._clock.now()), by, UTC, self._clock.now(), lambda *_: ())
 
     def config_view(self) -> dict[str, Any]:
         return {"web": {"host": "127.0.0.1", "port": 8420, "token_file": "***"}}

@@ -13,7 +13,10 @@ from orchestrator import step_times
 from orchestrator.domain import DaemonView, Power, Run, RunState, RunView, Sample
 from orchestrator.home.ups import UpsReading
 from orchestrator.home.volumes import Volume
+from orchestrator.ledger.entry import MICROJOULES_PER_KWH, Entry, Stretch
+from orchestrator.ledger.split import split
 from orchestrator.surroundings import Surroundings, UpsView
+from orchestrator.tariff.slots import PriceSlot, Source
 from orchestrator.tariff.table import TariffConfig
 from orchestrator.version import VERSION
 from trainer.contract import spec as run_spec
@@ -42,6 +45,25 @@ def run_of(name: str, state: RunState, now: datetime) -> Run:
         sample="def read(self, size=-1):\n    return self._file.read(size)" if done else None,
         model_path="/var/lib/homerun/runs/first/checkpoints" if done else None,
     )
+
+
+def ledger_rows(now: datetime) -> list[Entry]:
+    """Two days of an hour each, the second one without a meter, and one quiet hour."""
+    rows = []
+    for days, run, kwh, measured in (
+        (2, "first", 1, True),
+        (1, "evening", 2, False),
+        (0, None, 1, True),
+    ):
+        start = now - timedelta(days=days, hours=1)
+        energy = kwh * MICROJOULES_PER_KWH // 10
+        source = "nvml" if measured else "estimated"
+        tokens = 2_000_000 if run else 0
+        stretch = Stretch(run, start, start + timedelta(hours=1), energy, source, measured, tokens)
+        assert TARIFF.price_per_kwh is not None, "it is fixed"
+        slot = PriceSlot(start, stretch.end, TARIFF.price_per_kwh, Source.FIXED)
+        rows += split(stretch, [slot], TARIFF.currency, "fake")
+    return rows
 
 
 def daemon_view(started: datetime) -> DaemonView:

@@ -9,7 +9,8 @@ import json
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from enum import StrEnum
+from typing import Any, NoReturn, TypeVar
 
 from starlette.requests import Request
 
@@ -21,6 +22,8 @@ MAX_SECONDS = 10 * 366 * 86_400
 #: the longest free text of a person
 MAX_TEXT = 500
 _BIGGEST = (1 << 63) - 1
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class Query:
@@ -36,6 +39,16 @@ class Query:
         if value is None:
             return None
         return checked_text(name, value, empty=False)
+
+    def choice(self, name: str, default: E) -> E:
+        """One of the words of an enumeration, of which ``default`` is one."""
+        value = self._values.get(name)
+        if value is None:
+            return default
+        words = [str(member.value) for member in type(default)]
+        if value not in words:
+            raise Invalid(f"{name}: must be one of {', '.join(words)}, not {value[:40]!r}")
+        return type(default)(value)
 
     def number(self, name: str, default: int, low: int, high: int = _BIGGEST) -> int:
         """A whole number between ``low`` and ``high``."""

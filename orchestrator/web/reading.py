@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestrator.domain import SCHEMA, to_json
+from orchestrator.ledger.summary import By
 from orchestrator.tariff.report import LEAST_HOURS, MOST_HOURS
 from orchestrator.version import VERSION
 from orchestrator.web.answers import answer
@@ -39,6 +40,7 @@ class Reading:
             Route("/journal", self.journal),
             Route("/logs", self.logs),
             Route("/prices", self.prices),
+            Route("/energy", self.energy),
             Route("/config", self.config),
             Route("/version", self.version),
         ]
@@ -96,6 +98,10 @@ class Reading:
     async def prices(self, request: Request) -> Response:
         hours = Query(request, ("hours",)).number("hours", 48, LEAST_HOURS, MOST_HOURS)
         return answer(await run_in_threadpool(self._backend.prices, hours))
+
+    async def energy(self, request: Request) -> Response:
+        by = Query(request, ("by",)).choice("by", By.DAY)
+        return answer(await run_in_threadpool(self._backend.energy, by))
 
     async def config(self, request: Request) -> Response:
         Query(request, ())

@@ -167,3 +167,13 @@ def test_prices_are_told_slot_by_slot(site: Site) -> None:
     wrong = site.client.get("/api/v1/prices?hours=337")
     assert wrong.status_code == 400
     assert "hours: must be at most 336" in problem(wrong)["message"]
+
+
+def test_energy_is_told_by_day_week_or_run(site: Site) -> None:
+    by_run = get(site, "energy?by=run")
+    assert [line["label"] for line in by_run["lines"]] == ["first", "evening"]
+    assert by_run["lines"][0]["costs"] == [{"currency": "EUR", "amount": 0.031}]
+    assert get(site, "energy")["by"] == "day"
+    wrong = site.client.get("/api/v1/energy?by=month")
+    assert wrong.status_code == 400
+    assert "by: must be one of day, week, run" in problem(wrong)["message"]
