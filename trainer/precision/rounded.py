@@ -32,10 +32,12 @@ class Rounded:
         self._weight = parameter.detach()
         self._seed = setting.seed
         self._mode = setting.residual
-        self._shelf = Shelf(setting.device, setting.parked)
-        self._residual: Resting | None = None
-        if self._mode == "always":
-            self._add_residual()
+        # reserved from the start: a run must not find out in its last week that there is no room
+        self._room: Resting | None = None
+        if self._mode != "off":
+            shelf = Shelf(setting.device, setting.parked)
+            self._room = shelf.zeros(self.shape, torch.int8)
+        self._residual = self._room if self._mode == "always" else None
 
     def age(self, step: int) -> int:
         return step
@@ -49,7 +51,7 @@ class Rounded:
         key = rounding.stream_key(self._seed, moment.step, self.name)
         first = (rows.start or 0) * self.shape[1]
         if self._residual is None and self._mode == "warmdown" and moment.lr_multiplier < 1.0:
-            self._add_residual()
+            self._begin_residual()
         if self._residual is None:
             rounding.round_to_bf16(values, key, first, self._weight[rows])
             return
@@ -64,10 +66,15 @@ class Rounded:
         return {} if self._residual is None else {f"residual.{self.name}": self._residual}
 
     def expect(self, names: Collection[str]) -> None:
-        if self._mode == "warmdown":
+        if self._mode != "warmdown":
+            return
+        wanted = any(name.startswith("residual.") for name in names)
+        if not wanted:
             self._residual = None
-            if any(name.startswith("residual.") for name in names):
-                self._add_residual()
+        elif self._residual is None:
+            self._begin_residual()
 
-    def _add_residual(self) -> None:
-        self._residual = self._shelf.zeros(self.shape, torch.int8)
+    def _begin_residual(self) -> None:
+        assert self._room is not None
+        self._room.tensor.zero_()
+        self._residual = self._room

@@ -22,7 +22,6 @@ _WATCHED = (
 
 
 def main(precision: str) -> None:
-    torch.set_num_threads(1)
     spec = RunSpec(
         name="d32",
         model=ModelSpec(depth=32, sequence_length=SEQUENCE_LENGTH),

@@ -247,6 +247,31 @@ def test_a_d32_is_built_without_memory(name: str) -> None:
     assert all(each.is_meta for each in keeping.model.state_dict().values())
 
 
+def test_the_residual_is_saved_from_the_warm_down_on_or_always_or_never() -> None:
+    kinds = {}
+    for residual in ("warmdown", "always", "off"):
+        state = small.state_of("bf16-8bit", residual=residual)
+        seen = []
+        for step in (0, 4, 5):  # the fifth step is the first whose learning rate is lower
+            small.train(state, step)
+            names = state.optimizer.state_tensors()
+            seen.append(sum(name.startswith("residual.") for name in names))
+        kinds[residual] = seen
+    assert kinds == {"warmdown": [0, 0, 14], "always": [14] * 3, "off": [0] * 3}
+
+
+def test_a_run_that_goes_back_before_the_warm_down_forgets_its_residual() -> None:
+    """As after a divergence: the residual of the steps that are taken back must not return."""
+    state = small.state_of("bf16-8bit")
+    small.train(state, 2)
+    files, meta = small.saved(state)
+    small.train(state, STEPS)
+    end = small.prints(state.files())
+    state.load(files, meta)
+    small.train(state, STEPS)
+    assert small.prints(state.files()) == end
+
+
 def test_too_many_micro_batches_for_a_bf16_sum_are_refused_with_the_fix() -> None:
     spec = small.spec_of("bf16-8bit", micro_batches=65, gradients="device")
     with pytest.raises(StateError, match=r'65 micro-batches.*gradients = "host"'):
