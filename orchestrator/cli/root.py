@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Prepare it": {
         "plan": "plan:plan",
+        "simulate": "simulate:simulate",
         "data": "data:data",
     },
     "Run it": {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from orchestrator.planning import schedule
-from orchestrator.planning.multiplier import off
+from orchestrator.planning.multiplier import DONE, off
 from orchestrator.planning.plan import Plan, flat_out, tally
 from orchestrator.planning.problem import Machine, Problem, Slot, Standing, coarsened, since, until
 
@@ -36,6 +36,8 @@ class Mode(enum.StrEnum):
     FLAT_OUT = "flat_out"
     #: it had fallen behind even progress as far as it may
     CATCHING_UP = "catching_up"
+    #: the planner failed; a simple rule goes on
+    FALLBACK = "fallback"
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,11 @@ def plan_again(
 ) -> Incumbent:
     """The plan from now on: a new one, or the old one when the new one is not worth the change."""
     problem = problem_of(outlook)
-    if must_not_wait(problem, outlook, goal, rules):
+    safe = within_reserve(problem, goal, rules)
+    if safe is None:
         plan = tally(problem, flat_out(problem))
         return _in_force(plan, Mode.FLAT_OUT, outlook, why)
+    problem = safe
     fresh = schedule.by_deadline(problem, incumbent.plan.value if incumbent else None)
     caught_up = _catching_up(problem, fresh, outlook, goal, rules)
     if caught_up is not None:
@@ -148,16 +152,21 @@ def problem_of(outlook: Outlook) -> Problem:
     )
 
 
-def must_not_wait(problem: Problem, outlook: Outlook, goal: Goal, rules: Rules) -> bool:
-    """The deadline guard: what is left needs all the time that is left, but for the reserve."""
-    full = outlook.machine.full_rate
-    reserve = rules.reserve_hours + rules.reserve_fraction * outlook.work_left_hours / full
-    restart = max(pause.restart_seconds for pause in outlook.machine.pauses) / 3600.0
+def within_reserve(problem: Problem, goal: Goal, rules: Rules) -> Problem | None:
+    """The problem with time kept before the deadline for what will go wrong.
+
+    The reserve shrinks with the work that is left. None is the deadline guard: there is no time
+    to keep, so nothing may be waited for.
+    """
+    full = problem.machine.full_rate
+    reserve = rules.reserve_hours + rules.reserve_fraction * problem.work_hours / full
+    restart = max(pause.restart_seconds for pause in problem.machine.pauses) / 3600.0
     safe = goal.deadline - timedelta(hours=reserve + restart)
     slots = until(problem.slots, safe)
     if not slots:
-        return True
-    return schedule.capacity_hours(replace(problem, slots=slots)) <= outlook.work_left_hours
+        return None
+    kept = replace(problem, slots=slots)
+    return kept if schedule.capacity_hours(kept) > problem.work_hours else None
 
 
 def continued(plan: Plan, problem: Problem) -> Plan:
@@ -201,7 +210,8 @@ def _catching_up(
 
 
 def _padded(choices: Sequence[int], size: int) -> list[int]:
-    return [max(item, -9) for item in (*choices, *[off(0)] * (size - len(choices)))][:size]
+    kept = [off(0) if item == DONE else item for item in choices[:size]]
+    return kept + [off(0)] * (size - len(kept))
 
 
 def _in_force(plan: Plan, mode: Mode, outlook: Outlook, why: Why) -> Incumbent:

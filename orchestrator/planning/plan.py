@@ -172,7 +172,7 @@ class Walk:
 
 
 def flat_out(problem: Problem) -> list[int]:
-    """The fastest allowed level in every slot, the shallowest pause where nothing may run.
+    """The fastest allowed level in every slot, the deepest pause where nothing may run.
 
     Heeds no minimum times: nothing can be done earlier.
     """
@@ -184,5 +184,5 @@ def flat_out(problem: Problem) -> list[int]:
     choices = []
     for slot in problem.slots:
         level = None if slot.blocked else fastest[slot.cap_watts]
-        choices.append(off(0) if level is None else level)
+        choices.append(off(len(machine.pauses) - 1) if level is None else level)
     return choices

@@ -169,7 +169,8 @@ class _Search:
     def _windows(self) -> Iterator[tuple[int, int]]:
         earliest = len(tally(self._problem, flat_out(self._problem)).parts)
         size = self._grid.size
-        if all(pause.idle_watts == 0.0 for pause in self._problem.machine.pauses):
+        # A pause that draws nothing is as good as being over: the finish date is free then.
+        if any(pause.idle_watts == 0.0 for pause in self._problem.machine.pauses):
             yield earliest - 1, size
             return
         borders = {earliest - 1, size}

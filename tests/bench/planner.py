@@ -13,13 +13,13 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestrator.planning import heuristics, online, schedule
 from orchestrator.planning.plan import Plan, Walk, flat_out
-from orchestrator.planning.problem import Level, Machine, Pause, Problem, Standing
+from orchestrator.planning.problem import Level, Machine, Pause, Problem, Standing, until
 from tests.bench import planner_report
 from tests.bench.machine import header
 from tests.bench.prices import Market
@@ -74,13 +74,13 @@ def run_online(
             incumbent = online.plan_again(incumbent, outlook, goal, rules, why)
         seconds.append(time.process_time() - began)
         assert incumbent is not None
-        until = min(market.publication.next_after(now), goal.deadline)
+        stop = min(market.next_publication(now), goal.deadline)
         choices = online.continued(incumbent.plan, online.problem_of(outlook)).choices
         fastest = flat_out(problem)
         step = 0
         while index < len(problem.slots) and walk.finish is None:
             slot = problem.slots[index]
-            if slot.start >= until and step:
+            if slot.start >= stop and step:
                 break
             known = step < len(choices) and slots[step].known and choices[step] > -100
             walk.take(slot, choices[step] if known else fastest[index])
@@ -92,10 +92,9 @@ def one(market: Market, start: datetime, slack: float, rules: online.Rules) -> R
     """All rules on one month."""
     deadline = start + timedelta(hours=WORK_HOURS * (1 + slack))
     standing = Standing(on=True)
-    problem = Problem(market.truth(start, deadline), MACHINE, WORK_HOURS, standing)
-    longer = Problem(
-        market.truth(start, deadline + timedelta(days=2)), MACHINE, WORK_HOURS, standing
-    )
+    truth = market.truth(start, deadline + timedelta(days=2))
+    longer = Problem(truth, MACHINE, WORK_HOURS, standing)
+    problem = replace(longer, slots=until(truth, deadline))
     always = heuristics.always_on(problem)
     foresight = schedule.by_deadline(problem)
     goal = online.Goal(WORK_HOURS, start, deadline)

@@ -9,9 +9,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from orchestrator.planning.problem import Slot
-from orchestrator.planning.publication import Publication
 from orchestrator.tariff import csv_file
 from orchestrator.tariff.forecast import extend
+from orchestrator.tariff.markets import MARKETS
+from orchestrator.tariff.markets import Market as Service
+from orchestrator.tariff.publication import next_publication, published_until
 from orchestrator.tariff.slots import PriceSeries, PriceSlot, Source
 
 _DAY = timedelta(days=1)
@@ -23,18 +25,18 @@ class Terms:
 
     adder: Decimal
     factor: Decimal
-    publication: Publication
+    service: Service
 
 
 _TERMS = {
     # 0.10 EUR of fees and levies, 21 % VAT
-    "EUR": Terms(Decimal("0.10"), Decimal("1.21"), Publication(ZoneInfo("Europe/Berlin"))),
+    "EUR": Terms(Decimal("0.10"), Decimal("1.21"), MARKETS["energy_charts"]),
     # as billed
-    "GBP": Terms(
-        Decimal(0), Decimal(1), Publication(ZoneInfo("Europe/London"), time(16), time(23))
-    ),
+    "GBP": Terms(Decimal(0), Decimal(1), MARKETS["octopus"]),
     "USD": Terms(
-        Decimal("0.05"), Decimal(1), Publication(ZoneInfo("America/Chicago"), time(13, 30))
+        Decimal("0.05"),
+        Decimal(1),
+        Service("csv_file", "ERCOT", (), zone="America/Chicago", publishes=time(13, 30)),
     ),
 }
 
@@ -45,7 +47,7 @@ class Market:
 
     name: str
     series: PriceSeries
-    publication: Publication
+    service: Service
 
     @classmethod
     def read(cls, path: Path) -> Market:
@@ -56,12 +58,18 @@ class Market:
             PriceSlot(slot.start, slot.end, (slot.price + terms.adder) * terms.factor, slot.source)
             for slot in series.slots
         )
-        return cls(path.stem, PriceSeries(series.currency, slots), terms.publication)
+        return cls(path.stem, PriceSeries(series.currency, slots), terms.service)
 
     @property
     def zone(self) -> ZoneInfo:
         """The market's own clock."""
-        return self.publication.zone
+        return ZoneInfo(self.service.zone)
+
+    def next_publication(self, now: datetime) -> datetime:
+        """When prices are published next after ``now``."""
+        moment = next_publication(self.service, now)
+        assert moment is not None, "these markets publish once a day"
+        return moment
 
     def truth(self, start: datetime, end: datetime) -> tuple[Slot, ...]:
         """What was paid in the end; a missing price is guessed from the weeks before it."""
@@ -70,7 +78,7 @@ class Market:
 
     def outlook(self, now: datetime, end: datetime) -> tuple[tuple[Slot, ...], datetime]:
         """What was known at ``now`` with a forecast behind it, and up to where it was known."""
-        until = self.publication.known_until(now)
+        until = max(now, published_until(self.service, now) or now)
         known = tuple(
             slot for slot in self.series.between(now - 29 * _DAY, until) if slot.end <= until
         )

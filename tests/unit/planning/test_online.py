@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
 import pytest
 
@@ -25,7 +24,6 @@ from orchestrator.planning.online import (
 )
 from orchestrator.planning.plan import Walk, flat_out
 from orchestrator.planning.problem import Machine, Problem, Slot, Standing, since, until
-from orchestrator.planning.publication import Publication
 from tests.unit.planning.worlds import FULL, LEVELS, START, row
 
 DAY = [0.3 + 0.15 * math.sin((hour - 13) / 12 * math.pi) for hour in range(24)]
@@ -176,33 +174,6 @@ def test_known_prices_planned_once_and_carried_out_cost_what_the_plan_said() -> 
     look = replace(outlook(), known_until=START + timedelta(days=5))
     plan = plan_again(None, look, goal(), RULES, Why.FIRST).plan
     assert plan.cost == pytest.approx(schedule.by_deadline(problem_of(look)).cost)
-
-
-# --- publication ----------------------------------------------------------------------------
-
-CET = Publication(ZoneInfo("Europe/Berlin"))
-AGILE = Publication(ZoneInfo("Europe/London"), time(16), time(23))
-
-
-@pytest.mark.parametrize(
-    ("market", "now", "until_", "following"),
-    [
-        (CET, "2026-12-01T11:59", "2026-12-01T23:00", "2026-12-01T12:00"),
-        (CET, "2026-12-01T12:00", "2026-12-02T23:00", "2026-12-02T12:00"),
-        (CET, "2026-12-01T22:30", "2026-12-02T23:00", "2026-12-02T12:00"),
-        # the clocks went back in the night before: one hour more of UTC
-        (CET, "2026-10-25T12:00", "2026-10-26T23:00", "2026-10-26T12:00"),
-        (CET, "2026-10-24T11:00", "2026-10-25T23:00", "2026-10-25T12:00"),
-        (AGILE, "2026-12-01T15:59", "2026-12-01T23:00", "2026-12-01T16:00"),
-        (AGILE, "2026-12-01T16:00", "2026-12-02T23:00", "2026-12-02T16:00"),
-        (AGILE, "2026-12-01T23:30", "2026-12-02T23:00", "2026-12-02T16:00"),
-        (AGILE, "2026-12-02T00:30", "2026-12-02T23:00", "2026-12-02T16:00"),
-    ],
-)
-def test_what_is_published_when(market: Publication, now: str, until_: str, following: str) -> None:
-    moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
-    assert market.known_until(moment) == datetime.fromisoformat(until_).replace(tzinfo=UTC)
-    assert market.next_after(moment) == datetime.fromisoformat(following).replace(tzinfo=UTC)
 
 
 # --- measurements ---------------------------------------------------------------------------

@@ -1,0 +1,89 @@
+"""The limiter: the power limit that the holds add up to, on the card; the default at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Protocol
+
+from orchestrator.home.gpu import Gpu, GpuLost, NoRight, PowerLimits
+
+
+class Limiter(Protocol):
+    """Called at every tick; it never raises."""
+
+    def apply(self, cap_watts: float | None) -> str:
+        """Make ``cap_watts`` the limit, None the default. News in words, mostly none: ""."""
+
+    def release(self) -> None:
+        """Back to the default, because nobody will watch any more."""
+
+
+class NoLimiter:
+    """No card, or no right to limit it: running is running at full power."""
+
+    def apply(self, cap_watts: float | None) -> str:
+        return ""
+
+    def release(self) -> None:
+        return
+
+
+class GpuLimiter:
+    """Sets the card's own limit, within the card's own range, and only when it has to change."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+        self._refused = ""
+        self._set: float | None = None
+
+    def apply(self, cap_watts: float | None) -> str:
+        try:
+            limits = self._gpu.limits()
+            if limits is None:
+                return ""
+            wanted = _within(limits, cap_watts)
+            if self._in_force(wanted):
+                return ""
+            self._gpu.set_limit(wanted)
+        except (NoRight, GpuLost, ValueError) as error:
+            return self._tell(f"The power limit stays as it is: {error}")
+        self._refused, self._set = "", wanted
+        return ""
+
+    def release(self) -> None:
+        if self._set is not None:
+            with contextlib.suppress(NoRight, GpuLost, ValueError):
+                limits = self._gpu.limits()
+                if limits is not None:
+                    self._gpu.set_limit(limits.default_watts)
+            self._set = None
+
+    def _in_force(self, wanted: float) -> bool:
+        # Somebody else's tool may have changed it, so the card is asked and not our memory.
+        limit = self._gpu.read().limit_watts
+        known = self._set if limit is None else limit
+        return known is not None and abs(known - wanted) < 0.5
+
+    def _tell(self, news: str) -> str:
+        if news == self._refused:
+            return ""
+        self._refused = news
+        return news
+
+
+def _within(limits: PowerLimits, cap_watts: float | None) -> float:
+    if cap_watts is None:
+        return limits.default_watts
+    return min(max(cap_watts, limits.lowest_watts), limits.default_watts)
+
+
+def may_set_limit(gpu: Gpu) -> bool:
+    """Whether the limit can be set: tried by setting the one that is in force."""
+    try:
+        limits, limit = gpu.limits(), gpu.read().limit_watts
+        if limits is None:
+            return False
+        gpu.set_limit(limit if limit is not None else limits.default_watts)
+    except (NoRight, GpuLost, ValueError):
+        return False
+    return True
