@@ -11,6 +11,9 @@ from orchestrator.ledger.keeper import LedgerKeeper, NoPrices
 from orchestrator.step_times import totals_of
 from orchestrator.store import OWNER, Store
 
+#: a shorter time of computing says nothing about how often a run fails
+_TELLING_SECONDS = 6 * 3600.0
+
 
 class Books:
     """Collects in memory and writes in one transaction, so that a quick run costs few syncs.
@@ -40,6 +43,11 @@ class Books:
     def total(self, run: str, name: str) -> float:
         """The total so far, what is not yet written included."""
         return self._totals.get(run, {}).get(name, 0.0)
+
+    def mtbf_seconds(self, run: str) -> float:
+        """Computing time between the run's failures so far; 0 while there is too little of it."""
+        seconds = self.total(run, "active_seconds")
+        return seconds / (self.total(run, "restarts") + 1) if seconds >= _TELLING_SECONDS else 0.0
 
     def totals(self) -> dict[str, dict[str, float]]:
         """All totals, what is not yet written included; as a copy."""

@@ -27,6 +27,13 @@ class CheckpointConfig(Section):
         description="Room for all checkpoints of a run. The two newest, the pinned ones and the "
         "last good one stay whatever they take; 0 means no limit.",
     )
+    ssd_terabytes_per_month: float = Field(
+        default=30.0,
+        ge=0.0,
+        description="What the checkpoints of a run may write in 30 days; it stretches the time "
+        "between saves. 30 is 5 % of what a common 1 TB SSD (600 TBW) is good for; 0: no limit. "
+        "A spec's checkpoint.most_lost_seconds comes before it.",
+    )
     scrub_every: Duration = Field(
         default=7 * 86_400.0,
         gt=0.0,

@@ -62,6 +62,7 @@ class Keeper(Shelf):
         self._paths = paths
         self._clock = clock
         self._config = config
+        self.month_bytes = config.ssd_terabytes_per_month * 1e12
         self._wake = wake
         self._count = count
         self.mirroring = Mirroring(store, paths, clock, config, self._journal, count)

@@ -6,6 +6,9 @@ from __future__ import annotations
 class Shelf:
     """One that nobody looks after. Every method answers at once; work is done elsewhere."""
 
+    #: bytes that a run's checkpoints may write in 30 days; 0: no limit
+    month_bytes: float = 0.0
+
     def tend(self, run: str, reason: str = "") -> None:
         """A checkpoint was saved for that ``reason``, or some time has passed."""
 

@@ -347,6 +347,8 @@ class Supervisor:
                 attempt=attempt.number,
                 run_dir=str(run_dir),
                 data_dir=str(self.paths.data),
+                mtbf_seconds=self.books.mtbf_seconds(run.name),
+                month_bytes=self.shelf.month_bytes,
             )
         )
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.checkpoint.commit import replace_file
+from trainer.checkpoint.disk import REAL, Disk, read_whole
 from trainer.contract.spec import NOT_IN_DIGEST, RunSpec
 
 FILE = "run.json"
 _FORMAT = 1
+#: far above any real record; a larger one is damage
+_LIMIT_BYTES = 16 << 20
 
 
 class RecordError(Exception):
@@ -64,7 +67,7 @@ def first(spec: RunSpec, environment: dict[str, Any]) -> Record:
     return Record(spec.to_dict(), spec.digest(), environment)
 
 
-def read(run_dir: Path) -> Record | None:
+def read(run_dir: Path, *, disk: Disk = REAL) -> Record | None:
     """The pinned record, or None when the run has never been started.
 
     Raises:
@@ -72,7 +75,7 @@ def read(run_dir: Path) -> Record | None:
     """
     path = run_dir / FILE
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(read_whole(disk, path, _LIMIT_BYTES))
         found = plain.pop("format")
         if found != _FORMAT:
             raise RecordError(f"{path}: format {found}, this homerun reads {_FORMAT}")
@@ -86,28 +89,14 @@ def read(run_dir: Path) -> Record | None:
     return record
 
 
-def write(run_dir: Path, record: Record) -> None:
+def write(run_dir: Path, record: Record, *, disk: Disk = REAL) -> None:
     """Replace run.json in one instant: a crash leaves the old one or the new one, both whole.
 
     Raises:
         OSError: it could not be written; the old one stands.
     """
-    path, beside = run_dir / FILE, run_dir / f"{FILE}.new"
     plain = {"format": _FORMAT, **dataclasses.asdict(record)}
-    with beside.open("wb") as file:
-        file.write(json.dumps(plain, indent=1).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.rename(path)
-    _sync_directory(run_dir)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    replace_file(run_dir / FILE, json.dumps(plain, indent=1).encode() + b"\n", disk)
 
 
 def refuse_other_spec(record: Record, spec: RunSpec) -> None:

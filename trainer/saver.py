@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from trainer import interval
 from trainer.announce import Announcer
 from trainer.checkpoint import catalog, writer
 from trainer.checkpoint.catalog import Entry
@@ -13,6 +14,7 @@ from trainer.checkpoint.lease import Lease
 from trainer.clock import Clock
 from trainer.contract.job import Job
 from trainer.contract.messages import Saved, SaveFailed
+from trainer.interval import Habits
 from trainer.outcome import LeaveError, fenced
 from trainer.state import State
 
@@ -48,7 +50,16 @@ class Saver:
         #: what the next checkpoint replaces, after a rollback
         self._undone: list[str] = []
         self._since = clock.monotonic()
-        self._wait_seconds = job.spec.checkpoint.every_seconds
+        self._habits = Habits(
+            job.spec.checkpoint.most_lost_seconds, job.mtbf_seconds, job.month_bytes
+        )
+        self._wait_seconds = job.spec.checkpoint.every_seconds or interval.FIRST_SECONDS
+        #: of the last save, and of the last step with all that stood between it and the next
+        self._save_seconds = 0.0
+        self._failed_last = False
+        self._told_of_wear = False
+        self._step_seconds = 0.0
+        self._looked = clock.monotonic()
 
     @property
     def saved_step(self) -> int:
@@ -61,12 +72,25 @@ class Saver:
 
     def is_due(self) -> bool:
         """Whether the schedule wants one now: by time or by steps, and with something new."""
+        now = self._clock.monotonic()
+        self._step_seconds, self._looked = now - self._looked, now
         new_steps = self._state.step - self.saved_step
         if new_steps == 0:
             return False
         every_steps = self._job.spec.checkpoint.every_steps
         by_steps = every_steps > 0 and self._state.step % every_steps == 0
-        return by_steps or self._age_seconds() >= self._wait_seconds
+        return by_steps or self._is_time()
+
+    def _is_time(self) -> bool:
+        if self._job.spec.checkpoint.every_seconds or self._failed_last:
+            return self._age_seconds() >= self._wait_seconds
+        return interval.is_due(
+            self._age_seconds(),
+            self._wait_seconds,
+            self._step_seconds,
+            self._save_seconds,
+            self._habits.most_lost_seconds,
+        )
 
     def is_recent(self) -> bool:
         """Whether hardly anything would be lost if the next minutes failed."""
@@ -137,14 +161,36 @@ class Saver:
     def _saved(self, entry: Entry, reason: str, request: str, seconds: float) -> None:
         self._last = entry
         self._since = self._clock.monotonic()
-        self._wait_seconds = self._job.spec.checkpoint.every_seconds
+        self._failed_last = False
+        self._save_seconds = seconds
+        self._wait_seconds = self._job.spec.checkpoint.every_seconds or interval.best_seconds(
+            seconds, entry.size_bytes, self._habits
+        )
+        self._tell_of_wear(entry)
         self._announcer.say(
             Saved(entry.step, entry.name, entry.size_bytes, seconds, reason, request)
         )
 
+    def _tell_of_wear(self, entry: Entry) -> None:
+        allowed, most = self._habits.month_bytes, self._habits.most_lost_seconds
+        if self._told_of_wear or not allowed or self._job.spec.checkpoint.every_seconds:
+            return
+        written = interval.month_bytes(min(self._wait_seconds, most), entry.size_bytes)
+        if written > 1.01 * allowed:
+            self._told_of_wear = True
+            self._announcer.notice(
+                "ssd_wear",
+                f"losing less than {most:.0f} s at a power cut takes {written / 1e12:.1f} TB of "
+                f"writes a month, more than the {allowed / 1e12:.1f} TB that are allowed; raise "
+                "checkpoint.most_lost_seconds in the spec, or ssd_terabytes_per_month",
+            )
+
     def _failed(self, reason: str, request: str, kind: str, message: str) -> None:
         self._since = self._clock.monotonic()
-        self._wait_seconds = min(self._job.spec.checkpoint.every_seconds, RETRY_SECONDS)
+        self._failed_last = True
+        self._wait_seconds = min(
+            self._job.spec.checkpoint.every_seconds or RETRY_SECONDS, RETRY_SECONDS
+        )
         self._announcer.say(SaveFailed(self._state.step, reason, message, request, kind))
 
     def _age_seconds(self) -> float:

@@ -12,7 +12,7 @@ from orchestrator.cli.session import Session
 from orchestrator.errors import HomerunError, Invalid
 from orchestrator.planning.estimate import Measured, Wish
 from trainer.contract import toml
-from trainer.contract.spec import ModelSpec, RunSpec, from_dict
+from trainer.contract.spec import USUAL_SAVE_SECONDS, ModelSpec, RunSpec, from_dict
 from trainer.sizing import Card, card_named
 from trainer.sizing.storage import storage_of
 
@@ -73,7 +73,7 @@ def as_run(wish: Wish, spec: RunSpec) -> Wish:
         wish,
         batch_tokens=spec.train.batch_tokens,
         micro_batch=spec.train.micro_batch if same else 0,
-        save_every_seconds=spec.checkpoint.every_seconds,
+        save_every_seconds=spec.checkpoint.every_seconds or USUAL_SAVE_SECONDS,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from orchestrator.planning.estimate_data import CORPUS_SHARDS, Data, data_for
-from trainer.contract.spec import CheckpointSpec, ModelSpec, TrainSpec
+from trainer.contract.spec import USUAL_SAVE_SECONDS, ModelSpec, TrainSpec
 from trainer.sizing import Card, flops_per_token, parameters
 from trainer.sizing.memory import (
     MICRO_BATCHES,
@@ -75,7 +75,7 @@ class Wish:
     #: of the corpus
     shards: int = CORPUS_SHARDS
     measured: Measured | None = None
-    save_every_seconds: float = CheckpointSpec.every_seconds
+    save_every_seconds: float = USUAL_SAVE_SECONDS
     #: sequences in a micro-batch; 0: the most that fit
     micro_batch: int = 0
 

@@ -167,6 +167,21 @@ def write_file(
     return record
 
 
+def replace_file(path: Path, data: bytes, disk: Disk = REAL) -> None:
+    """Replace a small file in one instant: a crash leaves the old one or the new one, both whole.
+
+    Raises:
+        OSError: it could not be written; the old one stands, or perhaps the new one.
+    """
+    beside = path.with_name(f"{path.name}.new")
+    # what an earlier one that was cut short has left
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(beside)
+    write_file(beside, len(data), [memoryview(data)], disk)
+    disk.rename(beside, path)
+    disk.fsync_dir(path.parent)
+
+
 def _copy(chunks: Iterable[memoryview], write: Callable[[memoryview], None]) -> FileRecord:
     hasher = xxhash.xxh3_128()
     size = 0

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trainer.checkpoint.catalog import DIRECTORY, discard
-from trainer.checkpoint.commit import Stream, write_file
-from trainer.checkpoint.disk import CHUNK_BYTES, REAL, Disk, fill, reading, remove_tree
-from trainer.checkpoint.format import MANIFEST, Name, parse_name
+from trainer.checkpoint.commit import Stream, replace_file, write_file
+from trainer.checkpoint.disk import CHUNK_BYTES, REAL, Disk, fill, read_whole, reading, remove_tree
+from trainer.checkpoint.format import MANIFEST, MANIFEST_LIMIT_BYTES, Name, parse_name
 
 RECORD = "run.json"
 
@@ -126,16 +126,11 @@ class LocalPlace:
         discard(self._home / str(name), disk=self._disk)
 
     def read_record(self) -> bytes:
-        return (self._root / RECORD).read_bytes()
+        return read_whole(self._disk, self._root / RECORD, MANIFEST_LIMIT_BYTES)
 
     def write_record(self, data: bytes) -> None:
         self._make_home()
-        new = self._root / f"{RECORD}.new"
-        with contextlib.suppress(FileNotFoundError):
-            self._disk.unlink(new)
-        write_file(new, len(data), [memoryview(data)], self._disk)
-        self._disk.rename(new, self._root / RECORD)
-        self._disk.fsync_dir(self._root)
+        replace_file(self._root / RECORD, data, self._disk)
 
     def _make_home(self) -> None:
         for path in (self._root, self._home):

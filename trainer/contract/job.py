@@ -35,6 +35,10 @@ class Job:
     #: Unix socket of the engine process
     socket: str = ""
     guardians: tuple[Guardian, ...] = ()
+    #: mean time between the failures of this run so far; 0: nobody knows
+    mtbf_seconds: float = 0.0
+    #: bytes that its checkpoints may write in 30 days; 0: no limit
+    month_bytes: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; ``from_dict`` reads it back."""
@@ -50,4 +54,6 @@ def from_dict(plain: dict[str, Any]) -> Job:
         data_dir=plain["data_dir"],
         socket=plain["socket"],
         guardians=tuple(Guardian(**guardian) for guardian in plain["guardians"]),
+        mtbf_seconds=float(plain["mtbf_seconds"]),
+        month_bytes=float(plain["month_bytes"]),
     )

@@ -144,12 +144,19 @@ class MemorySpec:
     residual: str = "warmdown"
 
 
+#: what every_seconds = 0 comes to for a large model on a home disk, for estimates
+USUAL_SAVE_SECONDS = 600.0
+
+
 @dataclass(frozen=True)
 class CheckpointSpec:
     """When the trainer saves by itself, and how much history is kept."""
 
-    #: seconds between two saves
-    every_seconds: float = field(default=600.0, metadata=_at_least(0.0))
+    #: seconds between two saves; 0 means: by cost, observed outages and wear of the SSD
+    every_seconds: float = field(default=0.0, metadata=_at_least(0.0))
+    #: what a power cut at the worst moment may cost when every_seconds is 0; a step that takes
+    #: longer is saved each time
+    most_lost_seconds: float = field(default=900.0, metadata=_at_least(60.0))
     #: steps between two saves; 0 means only by time
     every_steps: int = field(default=0, metadata=_at_least(0))
     #: newest generations kept, never fewer than two

@@ -270,6 +270,23 @@ def cut_everywhere(
                 yield operation, broken_promises(run_dir, disk, promises)
 
 
+def disks_after_a_cut(
+    log: Iterable[Operation], root: Path, durable_dirs: Iterable[Path]
+) -> Iterator[tuple[Operation, tuple[str, ...], ImageDisk]]:
+    """Cut the power after every operation; each distinct disk with the marks made before it."""
+    machine = Machine(root, durable_dirs)
+    marks: tuple[str, ...] = ()
+    seen: set[tuple[Image, tuple[str, ...]]] = set()
+    for operation in log:
+        machine.apply(operation)
+        if operation.kind == "mark":
+            marks = (*marks, str(operation.path))
+        for image in machine.images():
+            if (image, marks) not in seen:
+                seen.add((image, marks))
+                yield operation, marks, ImageDisk(root, image)
+
+
 def without(log: list[Operation], forgotten: Callable[[Operation], bool]) -> list[Operation]:
     """The log of a protocol that lacks the operations that ``forgotten`` picks."""
     kept = [operation for operation in log if not forgotten(operation)]

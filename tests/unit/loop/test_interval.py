@@ -1,0 +1,87 @@
+"""How often to save when the spec leaves it open."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.loop import support
+from tests.unit.loop.support import HandClock
+from tests.unit.loop.test_saving import Wear
+from trainer import interval, loop
+from trainer.contract.job import Job
+from trainer.contract.messages import Notice, Saved
+from trainer.interval import Habits
+
+DAY = 86_400.0
+
+
+def test_cheap_saves_come_as_often_as_young_and_daly_say() -> None:
+    found = interval.best_seconds(3.0, 10**6, Habits(mtbf_seconds=7 * DAY))
+    assert found == pytest.approx(math.sqrt(2 * 3.0 * 7 * DAY))
+    assert interval.best_seconds(3.0, 10**6, Habits()) == pytest.approx(math.sqrt(6.0 * DAY))
+
+
+def test_large_ones_as_often_as_the_ssd_allows() -> None:
+    """8 GB within 30 TB a month: every 11.5 minutes, 5 % of a 600 TBW disk."""
+    found = interval.best_seconds(0.5, 8 * 10**9, Habits(month_bytes=30e12))
+    assert found == pytest.approx(691.2)
+    assert interval.month_bytes(found, 8 * 10**9) == pytest.approx(30e12)
+
+
+def test_never_more_often_than_of_use() -> None:
+    assert interval.best_seconds(0.0, 0, Habits(month_bytes=1.0)) == interval.SHORTEST_SECONDS
+
+
+@given(
+    st.floats(0.01, 400.0),
+    st.floats(0.0, 60.0),
+    st.floats(60.0, 1e5),
+    st.floats(500.0, 2000.0),
+)
+def test_no_power_cut_costs_more_than_the_bound(
+    step_seconds: float, save_seconds: float, wait_seconds: float, most: float
+) -> None:
+    """Steps of equal length: whatever the schedule wants, the bound holds."""
+    saved_at = now = 0.0
+    for _ in range(200):
+        now += step_seconds
+        worst = now + save_seconds - saved_at
+        assert worst <= most or worst <= 2 * (step_seconds + save_seconds)
+        if interval.is_due(now - saved_at, wait_seconds, step_seconds, save_seconds, most):
+            saved_at = now
+            now += save_seconds
+
+
+def job_of(corpus: Path, run_dir: Path, data_dir: Path, steps: int, **options: float) -> Job:
+    spec = support.tiny_spec(corpus, steps=steps, every_seconds=0.0, eval_every_steps=0)
+    job = support.job_for(spec, run_dir, data_dir)
+    return Job(spec, job.attempt, job.run_dir, job.data_dir, **options)
+
+
+def test_left_open_it_saves_by_itself_and_within_the_bound(
+    corpus: Path, run_dir: Path, data_dir: Path
+) -> None:
+    clock = HandClock()
+    link = Wear(clock, 40.0)
+    assert loop.train(job_of(corpus, run_dir, data_dir, 40), link, clock) == 0
+    saved = [event.step for event in link.of(Saved)]
+    assert saved[0] == 8, "the first one after 300 s"
+    assert saved == [*range(8, 40, 2), 40]
+
+
+def test_a_wish_that_wears_the_ssd_out_is_told_once(
+    corpus: Path, run_dir: Path, data_dir: Path
+) -> None:
+    clock = HandClock()
+    link = Wear(clock, 400.0)
+    job = job_of(corpus, run_dir, data_dir, 12, month_bytes=1000.0)
+    assert loop.train(job, link, clock) == 0
+    saved = [event.step for event in link.of(Saved)]
+    assert saved == [1, 3, 5, 7, 9, 11, 12]
+    assert link.one(Notice).kind == "ssd_wear"
+    assert "ssd_terabytes_per_month" in link.one(Notice).message
