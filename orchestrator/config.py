@@ -19,6 +19,7 @@ from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.durations import format_seconds
 from orchestrator.errors import Misconfigured
 from orchestrator.mistakes import problem
+from orchestrator.quiet_hours import QuietHoursConfig
 from orchestrator.section import Duration, Section, seconds
 from orchestrator.tariff.table import TariffConfig
 from trainer.contract import toml
@@ -243,6 +244,7 @@ class Config(Section):
     store: StoreConfig = StoreConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tariff: TariffConfig = TariffConfig()
+    quiet_hours: QuietHoursConfig = QuietHoursConfig()
     ups: UpsConfig = UpsConfig()
     notify: NotifyConfig = NotifyConfig()
 

@@ -38,6 +38,9 @@ from orchestrator.ledger.keeper import LedgerKeeper
 from orchestrator.mainloop import MainLoop
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
+from orchestrator.quiet_hours import quiet_of
+from orchestrator.quiet_sense import QuietSense
+from orchestrator.senses import Sense
 from orchestrator.store import Store
 from orchestrator.supervisor import Count, Supervisor, Wake
 from orchestrator.surroundings import Lookout
@@ -132,7 +135,7 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
         paths=paths,
         daemon=view,
         boot_id=boot_id(),
-        senses=[ups] if ups is not None else [],
+        senses=_senses(config, ups),
         ledger=LedgerKeeper(prices),
     )
     keeper = Keeper(
@@ -158,6 +161,13 @@ def _ups(config: Config, clock: Clock, stack: contextlib.ExitStack) -> UpsSense 
     ups.start(config.ups.poll)
     stack.callback(ups.close)
     return ups
+
+
+def _senses(config: Config, ups: UpsSense | None) -> list[Sense]:
+    senses: list[Sense] = [] if ups is None else [ups]
+    if config.quiet_hours.times:
+        senses.append(QuietSense(quiet_of(config.quiet_hours, config.tariff)))
+    return senses
 
 
 def _volumes(paths: Paths) -> MountedVolumes:

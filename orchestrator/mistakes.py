@@ -17,6 +17,9 @@ def problem(root: type[BaseModel], error: ErrorDetails, text: str, file: str) ->
     if error["type"] == "contradiction":
         name, _, message = error["msg"].partition("|")
         key = (*key, name)
+    if key[:2] == ("quiet_hours", "times") and "[[quiet_hours]]" in text:
+        # the short form has no "times"
+        key = (key[0], *key[2:])
     return toml.Problem(file, toml.line_of(text, key), toml.dotted(key), message)
 
 

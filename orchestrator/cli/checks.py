@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import price_check, render
+from orchestrator.cli import price_check, quiet_check, render
 from orchestrator.cli.groups.version import installed
 from orchestrator.cli.session import Session
 from orchestrator.errors import HomerunError, Misconfigured
@@ -86,6 +86,7 @@ def run_all(session: Session) -> Iterator[Check]:
         yield from state(loaded.config, up=up)
         yield from secrets(loaded.config)
         yield prices(session, loaded.config, up=up)
+        yield from quiet_hours(session, loaded.config)
         yield ups(loaded.config)
     yield gpu()
     yield clock_synchronised()
@@ -259,6 +260,16 @@ def secrets(config: Config) -> Iterator[Check]:
         yield _secret("price token", Path(config.tariff.token_file), "write the token into it")
     if config.notify.urls_file:
         yield _secret("messages", Path(config.notify.urls_file), "write one apprise URL a line")
+
+
+def quiet_hours(session: Session, config: Config) -> Iterator[Check]:
+    """Quiet hours come now and then: not never, and not always."""
+    found = list(quiet_check.findings(session.now(), config))
+    for finding in found:
+        if finding.fix:
+            yield Check("quiet hours", State.WARNING, finding.message, finding.fix)
+    if found and not any(finding.fix for finding in found):
+        yield Check("quiet hours", State.OK, "; ".join(item.message for item in found))
 
 
 def prices(session: Session, config: Config, *, up: bool) -> Check:

@@ -54,10 +54,9 @@ Energy = Annotated[Decimal, BeforeValidator(_money), Field(ge=0)]
 Dates = Annotated[tuple[str, ...], BeforeValidator(_days)]
 
 
-class WhenConfig(Section):
-    """When a zone or a tier holds; what is left out holds always."""
+class TimesConfig(Section):
+    """Times on the clock on the wall; what is left out holds always."""
 
-    price_per_kwh: Money = Field(description="Per kWh; may be negative.")
     days: str = Field(
         default="",
         description="Such as Mo-Fr or Sa,Su,PH; PH is a day listed in tariff.holidays.",
@@ -98,6 +97,12 @@ class WhenConfig(Section):
     def _dates_are_dates(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         When.parse("", "", "", value)
         return value
+
+
+class WhenConfig(TimesConfig):
+    """A price, and when it holds."""
+
+    price_per_kwh: Money = Field(description="Per kWh; may be negative.")
 
 
 class ZoneConfig(WhenConfig):

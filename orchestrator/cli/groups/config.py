@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator import places
-from orchestrator.cli import price_check, render
+from orchestrator.cli import price_check, quiet_check, render
 from orchestrator.cli.session import Session, config_option, emit, json_option
 from orchestrator.errors import HomerunError, Refused
 
@@ -29,7 +29,7 @@ def config() -> None:
 def check(session: Session, config: Path | None, as_json: bool) -> None:
     """Say whether the file is right; name every problem with its line.
 
-    Of a tariff it tells what it costs now and next.
+    Of a tariff it tells what it costs now and next, of quiet hours when they come.
 
     Exit code 78 says that it is not.
     """
@@ -40,7 +40,8 @@ def check(session: Session, config: Path | None, as_json: bool) -> None:
         emit("config", {"ok": True, "file": file, "tariff": tariff})
         return
     click.echo(f"{file or 'No file; the defaults'}: fine")
-    for sentence in price_check.sentences(session, loaded.config):
+    sentences = price_check.sentences(session, loaded.config)
+    for sentence in (*sentences, *quiet_check.sentences(session.now(), loaded.config)):
         click.echo("\n".join(render.wrap(sentence, session.width)))
 
 

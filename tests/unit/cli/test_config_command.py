@@ -139,3 +139,19 @@ def test_show_masks_a_password(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ['a "quoted" \\ text', "tab\tnew\nline", "\x7f", "ünï", ""])
 def test_text_survives_the_way_through_toml(value: str) -> None:
     assert tomllib.loads(f"x = {toml_text.value_text(value)}")["x"] == value
+
+
+def test_quiet_hours_are_told_with_what_they_ask_for_and_what_is_wrong_with_them(
+    run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "quiet.toml"
+    file.write_text(
+        "[[quiet_hours]]\nhours = '22-7'\nname = 'night'\n[[quiet_hours]]\n"
+        "days = 'PH'\n[[quiet_hours]]\neffect = 'cap'\ncap_watts = 90\nhours = '11-12'\n"
+    )
+    text = " ".join(run("config", "check", "--config", str(file)).stdout.split())
+    assert "quiet hours: night from 22:00" in text
+    assert "(release)" in text
+    assert "number 2 does not come within a year; its days hold PH" in text
+    assert "number 3 now, until 12:00" in text
+    assert "(at most 90 W)" in text
