@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,8 +33,8 @@ def main() -> int:
     if device.type == "cuda" and limit:
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
-    environment.settle(device, environment.available_cores())
     spec = from_dict(request["spec"])
+    environment.settle(device, environment.available_cores(), spec.train.compile)
     measure = {"memory": memory, "speed": speed, "exactness": exactness}[request["kind"]]
     try:
         answer = measure(spec, device)
@@ -118,8 +119,10 @@ def _trained(state: State, spec: RunSpec, until: int) -> str:
 
 
 def _loss(state: State, spec: RunSpec) -> Callable[[Tensor, Tensor], Tensor]:
-    loss: Callable[[Tensor, Tensor], Tensor] = state.model.loss
-    return torch.compile(loss) if spec.train.compile else loss
+    """As the trainer's stepper computes it."""
+    if not spec.train.compile:
+        return state.model.loss
+    return partial(state.model.loss, trunk=torch.compile(state.model.hidden))
 
 
 def _micro_batch(
