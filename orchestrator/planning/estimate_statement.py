@@ -43,6 +43,7 @@ def plain_words(answer: Estimate, deadline_seconds: float) -> list[str]:
     needed = needed_flops_per_second(answer.flops, deadline_seconds)
     days = deadline_seconds / DAY_SECONDS
     said = [
+        *_how_long(answer),
         f"In bf16 the {card.name} can do {card.bf16_flops / 1e12:.1f} TFLOPS at the very most: "
         f"{spans} of it. Fewer bits a weight save memory, never time; only low-bit matmuls do.",
         f"In {days:,.0f} days it would take {needed / 1e12:.0f} TFLOPS without a pause, "
@@ -55,6 +56,18 @@ def plain_words(answer: Estimate, deadline_seconds: float) -> list[str]:
         where = "beside a desktop" if wish.desktop else "without a desktop"
         said.append(f"Does not fit the {usable:.1f} GiB {where}: {', '.join(missing)}.")
     return said
+
+
+def _how_long(answer: Estimate) -> list[str]:
+    rows = {row.storage.name: row for row in answer.rows if row.fits and row.seconds}
+    spans = {
+        name: f"{(rows[name].seconds or 0) / DAY_SECONDS:,.0f} days {words}"
+        for name, words in (("bf16-8bit", "in bf16"), ("int8", "with int8 matmuls"))
+        if name in rows
+    }
+    if not spans:
+        return []
+    return [f"This run takes about {' and '.join(spans.values())} on this card."]
 
 
 def _missing(row: Row) -> str:

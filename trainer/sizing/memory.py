@@ -13,6 +13,8 @@ customary figures for a caching allocator; only a GPU can tell (``make gpu-check
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import dataclass
 
 from trainer.contract.spec import ModelSpec, RunSpec
@@ -74,7 +76,10 @@ _PER_CHANNEL = {
 _INT8_CODES = 8
 #: of Newton-Schulz, rounding and float32 copies, for each number of a matrix that is updated
 _STEP_BYTES_A_NUMBER = 22
-#: AdamW updates so many numbers of a table at a time
+#: of a float32 copy, its gradient and its rounding, for each number of the rows of a table
+_ADAMW8_BYTES_A_NUMBER = 13
+#: numbers that are updated together (``trainer.muon``, ``trainer.adamw``)
+_MUON_NUMBERS = 1 << 24
 _ADAMW_NUMBERS = 1 << 24
 
 
@@ -230,15 +235,20 @@ def _activations(
 
 
 def _step_bytes(model: ModelSpec, storage: Storage) -> float:
-    """The largest matrix under Muon, or some rows of a table under AdamW."""
-    largest = max(rows * columns for rows, columns in block_matrices(model))
+    """The matrices that Muon updates together, or some rows of a table under AdamW."""
+    shapes = Counter(
+        math.prod(sides) for sides in block_matrices(model) for _ in range(model.depth)
+    )
+    together = max(
+        size * min(count, max(1, _MUON_NUMBERS // size)) for size, count in shapes.items()
+    )
     table = embedding_parameters(model)
-    of_table = 0.0
-    if storage.on_host:
-        # fetched as a whole, while the one before it is still there
-        of_table += 2 * table * storage.head.state
+    state = table * storage.head.state if storage.on_host else 0.0
+    rows = _ADAMW8_BYTES_A_NUMBER * min(table, _ADAMW_NUMBERS)
+    of_table = state
+    if storage.activations == "bf16":
+        # the state of the table before is dropped only when the next one's is there
+        of_table = max(2 * state, state + rows)
     if storage.host_gradients:
         of_table += 4 * table
-    if storage.activations == "bf16":
-        of_table += 20 * min(table, _ADAMW_NUMBERS)
-    return max(_STEP_BYTES_A_NUMBER * largest, of_table)
+    return max(_STEP_BYTES_A_NUMBER * together, of_table)

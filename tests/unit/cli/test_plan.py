@@ -53,6 +53,8 @@ def test_it_works_without_a_daemon_and_says_the_truth(no_daemon: str, run: Run) 
         assert result.stdout.count(f"\n{recipe} ") >= 2
     assert "1,879,048,192 parameters" in text
     assert "152 days at 60%" in text
+    assert "takes about 148 days in bf16 and 88 days with int8 matmuls" in text
+    assert "In 30 days it would take 177 TFLOPS" in text
     assert "no tariff configured" in text
     assert "fp32 by " in text
 

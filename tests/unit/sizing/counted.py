@@ -10,9 +10,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
+from trainer import adamw
 from trainer.contract.spec import MemorySpec, ModelSpec, RunSpec, TrainSpec
+from trainer.moments import linear_map
 from trainer.precision import build
 from trainer.precision.kept import Keeping
+from trainer.state import State
 
 CPU = torch.device("cpu")
 
@@ -30,7 +33,9 @@ def a_run(
             batch_tokens=4 * micro_batch * sequence_length,
         ),
         memory=MemorySpec(
-            activation_checkpointing="on" if again else "off", optimizer_state="host"
+            activation_checkpointing="on" if again else "off",
+            optimizer_state="host",
+            residual="always",
         ),
     )
 
@@ -47,6 +52,30 @@ def activation_peak_bytes(spec: RunSpec) -> int:
             _micro_batch(keeping, spec)
         peak = tracker.get_tracker_snapshot("peak")[CPU]["Total"]
         return int(peak) - _resting_bytes(keeping)
+
+
+def step_bytes(spec: RunSpec) -> int:
+    """What an optimizer step needs beyond what was there before it.
+
+    Whoever calls it has seen to it that the norm of the gradients is a number: fake tensors have
+    no values.
+    """
+    # tables of numbers that the primitives look up, made of real tensors once
+    linear_map(CPU)
+    adamw._map(CPU, signed=True), adamw._map(CPU, signed=False)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        state = State(spec, CPU)
+        _micro_batch(state.keeping, spec)
+        tracker = MemTracker()
+        gradients = [kept.gradient.sum() for kept in state.keeping.trained]
+        resting = [kept.tensor for kept in state.optimizer.resting().values()]
+        tracker.track_external(state.model, *gradients, *resting)
+        # a snapshot holds the parts and their total
+        before = sum(tracker.get_tracker_snapshot("current")[CPU].values()) // 2
+        with tracker:
+            # in the warm-down, where residuals are
+            state.optimizer.step(90, 100)
+        return int(tracker.get_tracker_snapshot("peak")[CPU]["Total"]) - before
 
 
 def _micro_batch(keeping: Keeping, spec: RunSpec) -> None:

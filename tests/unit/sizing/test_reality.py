@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.unit.sizing.counted import a_run, activation_peak_bytes
-from trainer import loss
+from tests.unit.sizing.counted import a_run, activation_peak_bytes, step_bytes
+from trainer import loss, moments
 from trainer.contract.spec import MemorySpec, ModelSpec, RunSpec, TrainSpec
+from trainer.optim import Optimizer
 from trainer.precision import RECIPES
 from trainer.sizing import memory as sizing
 from trainer.sizing.storage import storage_of
@@ -102,6 +103,34 @@ def test_activations_of_a_small_model_are_those_that_torch_counts(
     precision: str, again: bool
 ) -> None:
     check(a_run(precision, 4, 2, again=again, sequence_length=512), tolerance=0.03)
+
+
+@pytest.fixture
+def _values_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake tensors have no values: what a step asks of them is answered here."""
+    zero_code = moments._zero_code()
+    monkeypatch.setattr(moments, "_zero_code", lambda: zero_code)
+    monkeypatch.setattr(Optimizer, "_norm", lambda self: 2.0)
+
+
+def check_step(spec: RunSpec) -> None:
+    expected = sizing.memory(spec.model, storage_of(spec), spec.train.micro_batch)
+    assert expected.step == pytest.approx(step_bytes(spec), rel=0.1)
+
+
+@pytest.mark.filterwarnings(LOOKS_AT_FAKES)
+@pytest.mark.usefixtures("_values_unasked")
+def test_a_step_of_a_small_model_needs_what_torch_counts() -> None:
+    check_step(a_run("bf16-8bit", 4, 1, again=True, sequence_length=64))
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings(LOOKS_AT_FAKES)
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("_values_unasked")
+@pytest.mark.parametrize("precision", ["bf16-8bit", "nf4"])
+def test_a_step_of_the_real_d32_needs_what_torch_counts(precision: str) -> None:
+    check_step(a_run(precision, 32, 1, again=True, sequence_length=64))
 
 
 @pytest.mark.long
