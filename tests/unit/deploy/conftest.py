@@ -1,4 +1,4 @@
-"""A fake backend with everything that a daemon can tell, and a scrape of it."""
+"""A fake backend with everything that a daemon can tell, and what it exports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client import generate_latest
 
+from orchestrator.domain import Effect, Hold, Reason
 from orchestrator.home.clock import Clock, FakeClock
 from orchestrator.tariff.fetching import Standing
 from orchestrator.tariff.report import PricesReport, report
@@ -15,6 +16,8 @@ from orchestrator.tariff.table import TariffConfig
 from orchestrator.web.fake import FakeBackend
 from orchestrator.web.metrics import build_registry
 from tests.unit.tariff.support import series
+
+from .exported import exported_names
 
 _TARIFF = TariffConfig.model_validate({"currency": "EUR", "service": "energy_charts", "area": "AT"})
 
@@ -35,7 +38,12 @@ def full_backend(clock: Clock) -> FakeBackend:
 
 
 @pytest.fixture(scope="session")
-def scrape() -> str:
-    """What /metrics says."""
+def exported() -> set[str]:
+    """Names of all metrics that /metrics says of a run under way and of a held one."""
     clock = FakeClock()
-    return generate_latest(build_registry(full_backend(clock), clock)).decode()
+    backend = full_backend(clock)
+    registry = build_registry(backend, clock)
+    names = exported_names(generate_latest(registry).decode())
+    now = clock.now()
+    backend.hold(Hold(Reason.TARIFF, Effect.PAUSE, "tariff", now, now + timedelta(hours=1)))
+    return names | exported_names(generate_latest(registry).decode())

@@ -11,7 +11,7 @@ import yaml
 
 from tests.unit.web.tools import tool_or_skip
 
-from .exported import exported_names, named_metrics, recorded_names
+from .exported import named_metrics, recorded_names
 
 PROMETHEUS = Path(__file__).parents[3] / "deploy/prometheus"
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
@@ -40,10 +40,10 @@ def cases() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_rule_names_only_what_is_exported_or_recorded_before_it(
-    rule: dict[str, Any], scrape: str
+    rule: dict[str, Any], exported: set[str]
 ) -> None:
     named = named_metrics(rule["expr"])
-    assert named <= exported_names(scrape), named - exported_names(scrape)
+    assert named <= exported, named - exported
     recorded = [item.get("record") for item in rules()]
     assert recorded_names(rule["expr"]) <= set(recorded[: rules().index(rule)])
     assert named or rule.get("alert") in _ALERTS_OF_PROMETHEUS
