@@ -292,6 +292,7 @@ def _wrong_bytes(path: Path, record: FileRecord, disk: Disk) -> str:
     buffer = memoryview(bytearray(min(CHUNK_BYTES, record.size_bytes) or 1))
     try:
         with reading(disk, path) as handle:
+            disk.forget(handle)
             while count := fill(disk, handle, buffer):
                 hasher.update(buffer[:count])
     except OSError as error:

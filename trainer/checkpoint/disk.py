@@ -69,6 +69,9 @@ class Disk(Protocol):
     def open(self, path: Path) -> int:
         """Open a plain file for reading."""
 
+    def forget(self, handle: int) -> None:
+        """Let the next reads come from the disk itself, not from the system's memory of it."""
+
     def read_into(self, handle: int, buffer: memoryview) -> int:
         """Read at most ``len(buffer)`` bytes; 0 at the end of the file."""
 
@@ -142,6 +145,9 @@ class RealDisk:
             os.close(handle)
             raise OSError(errno.EINVAL, "not a plain file", str(path))
         return handle
+
+    def forget(self, handle: int) -> None:
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def read_into(self, handle: int, buffer: memoryview) -> int:
         return os.readv(handle, [buffer])
@@ -280,6 +286,9 @@ class ObservedDisk:
         handle = self._perform(Operation("open", path), lambda: self._inner.open(path))
         self._paths[handle] = path
         return handle
+
+    def forget(self, handle: int) -> None:
+        self._inner.forget(handle)
 
     def read_into(self, handle: int, buffer: memoryview) -> int:
         operation = Operation("read", self._paths[handle])

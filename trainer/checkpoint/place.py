@@ -93,6 +93,7 @@ class LocalPlace:
     def read(self, name: Name, file: str) -> Iterator[memoryview]:
         buffer = memoryview(bytearray(CHUNK_BYTES))
         with reading(self._disk, self._home / str(name) / file) as handle:
+            self._disk.forget(handle)
             while count := fill(self._disk, handle, buffer):
                 yield buffer[:count]
 

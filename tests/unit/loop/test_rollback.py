@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,40 @@ def test_what_came_after_the_good_checkpoint_is_set_aside_and_later_deleted(
     assert seen[0][1] == back.checkpoint
     retention.retain(run_dir, retention.Policy(2, 0, 0))
     assert not list((run_dir / "checkpoints").glob("undone-*"))
+
+
+@pytest.mark.parametrize("precision", ["bf16-8bit", "int8", "qlora-4bit"])
+def test_every_kind_of_recipe_goes_back_exactly(
+    precision: str,
+    corpus: Path,
+    tmp_path: Path,
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Interrupted in the middle of the trouble or not, and from a fresh start: the same bytes."""
+    guard = GuardSpec(max_bad_steps=2)
+    spec = support.tiny_spec(
+        corpus, steps=6, precision=precision, every_steps=2, eval_every_steps=0, guard=guard
+    )
+    Poison(monkeypatch, 3, 4)
+    for name, stop in (("straight", 99), ("halted", 4), ("unsaved", 99)):
+        halted = Puppeteer(
+            lambda event, stop=stop: (
+                [Stop()]  # type: ignore[misc] # mypy knows no default here
+                if isinstance(event, Step) and event.step == stop
+                else []
+            )
+        )
+        saves = {"every_steps": 0} if name == "unsaved" else {}
+        own = dataclasses.replace(spec, checkpoint=dataclasses.replace(spec.checkpoint, **saves))
+        resumed = Puppeteer()
+        for person in (halted, resumed):
+            assert support.train(support.job_for(own, tmp_path / name, data_dir), person) == 0
+        back = [*halted.of(RolledBack), *resumed.of(RolledBack)]
+        assert [one.skipped for one in back] == [[[3, 5]]]
+    straight = support.fingerprint(tmp_path / "straight")
+    assert support.fingerprint(tmp_path / "halted") == straight
+    assert support.fingerprint(tmp_path / "unsaved") == straight
 
 
 @pytest.mark.parametrize("stop", range(1, 14))
