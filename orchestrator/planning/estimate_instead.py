@@ -48,7 +48,8 @@ def instead(wish: Wish, deadline_seconds: float) -> list[Instead]:
         model = dataclasses.replace(wish.model, depth=depth)
         options = list(_options(dataclasses.replace(wish, model=model), deadline_seconds))
         if options:
-            found.append(min(options, key=lambda option: option.expected_loss))
+            loss, best = min(options, key=lambda option: option[0])
+            found.append(Instead(estimate(best), loss))
     return sorted(found, key=lambda option: option.expected_loss)[:_MOST]
 
 
@@ -62,14 +63,16 @@ def _depths(wish: Wish) -> Iterator[int]:
     )
 
 
-def _options(wish: Wish, deadline_seconds: float) -> Iterator[Instead]:
+def _options(wish: Wish, deadline_seconds: float) -> Iterator[tuple[float, Wish]]:
+    """Expected loss, and the wish that it is expected of."""
     for storage in wish.recipes:
+        if storage.experimental:
+            continue
         answer = row(wish, storage)
-        if storage.experimental or not answer.fits or not answer.tokens_per_second:
+        if not answer.fits or not answer.tokens_per_second:
             continue
         possible = min(answer.tokens_per_second * deadline_seconds * UPTIME, tokens_in(wish.shards))
         tokens = int(possible) // wish.batch_tokens * wish.batch_tokens
         if tokens:
             shorter = dataclasses.replace(wish, tokens=tokens, recipes=(storage,))
-            loss = expected_loss(wish.model, storage, tokens)
-            yield Instead(estimate(shorter), loss)
+            yield expected_loss(wish.model, storage, tokens), shorter

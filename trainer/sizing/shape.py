@@ -5,6 +5,7 @@ Source: karpathy/nanochat at 3a5e0bc.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from trainer.contract.spec import ModelSpec, RunSpec
@@ -31,6 +32,7 @@ class Shape:
     sequence_length: int
 
 
+@functools.lru_cache(maxsize=512)
 def shape_of(model: ModelSpec) -> Shape:
     """The dimensions of a model; the contract has checked that the heads divide the width."""
     width = _CHANNELS_PER_LAYER * model.depth
@@ -97,6 +99,7 @@ def mlp_parameters(model: ModelSpec) -> int:
     return model.depth * sum(rows * columns for rows, columns in block_matrices(model)[4:])
 
 
+@functools.lru_cache(maxsize=512)
 def block_matrices(model: ModelSpec) -> tuple[tuple[int, int], ...]:
     """Rows and columns of one block's matrices: query, key, value, output; into the MLP, out."""
     shape = shape_of(model)
