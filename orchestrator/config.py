@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -19,6 +19,7 @@ from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.durations import format_seconds
 from orchestrator.errors import Misconfigured
 from orchestrator.mistakes import problem
+from orchestrator.power_config import PowerConfig
 from orchestrator.quiet_hours import QuietHoursConfig
 from orchestrator.section import Duration, Section, seconds
 from orchestrator.tariff.table import TariffConfig
@@ -32,13 +33,11 @@ _PATHS = (
     ("web", "token_file"),
     ("store", "url_file"),
     ("tariff", "token_file"),
+    ("power", "token_file"),
     ("notify", "urls_file"),
     ("tariff", "file"),
     ("checkpoint", "mirror"),
 )
-
-
-Watts = Annotated[float, Field(strict=True, ge=0.0, le=20_000.0)]
 
 
 def is_loopback(host: str) -> bool:
@@ -148,19 +147,6 @@ class WebConfig(Section):
                 "or listen on 127.0.0.1",
                 {"host": repr(self.host)},
             )
-        return self
-
-
-class PowerConfig(Section):
-    """What the machine is taken to draw where there is no meter (NVML, RAPL)."""
-
-    idle_watts: Watts = Field(default=15.0, description="With the processor idle.")
-    busy_watts: Watts = Field(default=65.0, description="With the processor fully busy.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.busy_watts < self.idle_watts:
-            raise PydanticCustomError("contradiction", "busy_watts|must not be below idle_watts")
         return self
 
 

@@ -29,13 +29,13 @@ from orchestrator.engine.process import runtime_dir
 from orchestrator.errors import Misconfigured, Refused
 from orchestrator.home.boot import boot_id
 from orchestrator.home.clock import Clock, SystemClock
-from orchestrator.home.meter import best_meter
 from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
 from orchestrator.home.volumes import MountedVolumes
 from orchestrator.keeper import Keeper
 from orchestrator.ledger.keeper import LedgerKeeper
 from orchestrator.mainloop import MainLoop
+from orchestrator.metering import meter_of
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
 from orchestrator.quiet_hours import quiet_of
@@ -130,7 +130,7 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
             clock=clock,
         ),
         clock=clock,
-        meter=best_meter(clock, config.power.idle_watts, config.power.busy_watts),
+        meter=meter_of(config.power, config.ups, clock, stack),
         policy=policy_of(config),
         paths=paths,
         daemon=view,

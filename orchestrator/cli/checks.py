@@ -88,6 +88,7 @@ def run_all(session: Session) -> Iterator[Check]:
         yield prices(session, loaded.config, up=up)
         yield from quiet_hours(session, loaded.config)
         yield ups(loaded.config)
+        yield from meter(session, loaded.config)
     yield gpu()
     yield clock_synchronised()
     yield from lingering(session)
@@ -176,6 +177,26 @@ def ups(config: Config) -> Check:
     return Check("ups", State.OK, f"on {'battery' if found.on_battery else 'mains'}{charge}")
 
 
+def meter(session: Session, config: Config) -> Iterator[Check]:
+    """The power meter answers, if one was named. A run does not need it; the ledger does."""
+    from orchestrator.home.plug import PlugError
+    from orchestrator.metering import lan, plug_of
+
+    power = config.power
+    if power.meter in ("auto", "nvml", "rapl", "model"):
+        return
+    try:
+        found = plug_of(power, config.ups, lan(session.clock)).read()
+    except HomerunError as error:
+        yield Check("power meter", State.FAILED, error.message, error.fix)
+    except PlugError as error:
+        fix = "see [power]; until it answers, energy is estimated and marked so"
+        yield Check("power meter", State.WARNING, f"{power.meter}: {error}", fix)
+    else:
+        says = "a counter of energy" if found.watts is None else f"{found.watts:.0f} W"
+        yield Check("power meter", State.OK, f"{power.meter} says {says}")
+
+
 def state(config: Config, *, up: bool) -> Iterator[Check]:
     """The state directory can carry a run of weeks."""
     directory = config.daemon.state_path
@@ -258,6 +279,8 @@ def secrets(config: Config) -> Iterator[Check]:
         yield _secret("token", file, "write a long random text into it")
     if config.tariff.token_file and config.tariff.service:
         yield _secret("price token", Path(config.tariff.token_file), "write the token into it")
+    if config.power.token_file:
+        yield _secret("meter token", Path(config.power.token_file), "write the secret into it")
     if config.notify.urls_file:
         yield _secret("messages", Path(config.notify.urls_file), "write one apprise URL a line")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import psutil
 
 from orchestrator.domain import Power
 from orchestrator.home.clock import Clock
+from orchestrator.home.energy_counter import Counter, advance
 
 _RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 
@@ -23,27 +25,48 @@ class Meter(Protocol):
 class NvmlMeter:
     """The card's own meter by NVML, for the first GPU.
 
+    The mean power since the last reading by the card's counter of energy, so that nothing between
+    two ticks is missed; on a card without one, the power at the moment. A driver that is loaded
+    anew starts its counter anew, and its library has to be opened anew.
+
     Raises:
         OSError: at construction, when there is no NVML or no card.
     """
 
-    def __init__(self) -> None:
-        import pynvml
-
-        self._nvml: Any = pynvml
+    def __init__(self, clock: Clock, nvml: Any = None) -> None:
+        self._clock = clock
+        self._nvml: Any = nvml or importlib.import_module("pynvml")
+        self._counter: Counter | None = None
         try:
-            pynvml.nvmlInit()
-            self._handle: Any = pynvml.nvmlDeviceGetHandleByIndex(0)
-            pynvml.nvmlDeviceGetPowerUsage(self._handle)
-        except pynvml.NVMLError as error:
+            self._open()
+            self._nvml.nvmlDeviceGetPowerUsage(self._handle)
+        except self._nvml.NVMLError as error:
             raise OSError(f"no NVML power reading: {error}") from None
 
     def read(self) -> Power:
         try:
-            milliwatts = self._nvml.nvmlDeviceGetPowerUsage(self._handle)
+            return Power(self._watts(), "nvml", measured=True)
         except self._nvml.NVMLError:
+            self._counter = None
+            with contextlib.suppress(self._nvml.NVMLError):
+                self._nvml.nvmlShutdown()
+            with contextlib.suppress(self._nvml.NVMLError):
+                self._open()
             return Power(None, "nvml", measured=True)
-        return Power(milliwatts / 1000.0, "nvml", measured=True)
+
+    def _open(self) -> None:
+        self._nvml.nvmlInit()
+        self._handle: Any = self._nvml.nvmlDeviceGetHandleByIndex(0)
+
+    def _watts(self) -> float:
+        try:
+            millijoules = self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
+        except self._nvml.NVMLError_NotSupported:
+            return float(self._nvml.nvmlDeviceGetPowerUsage(self._handle) / 1000.0)
+        self._counter = advance(self._counter, millijoules / 1000.0, self._clock.monotonic())
+        if self._counter.watts is not None:
+            return self._counter.watts
+        return float(self._nvml.nvmlDeviceGetPowerUsage(self._handle) / 1000.0)
 
 
 class RaplMeter:
@@ -100,7 +123,7 @@ class FakeMeter:
 def best_meter(clock: Clock, idle_watts: float, busy_watts: float) -> Meter:
     """The card's meter where there is a card, else the package's, else an estimate."""
     with contextlib.suppress(OSError):
-        return NvmlMeter()
+        return NvmlMeter(clock)
     with contextlib.suppress(OSError, ValueError):
         return RaplMeter(clock)
     return EstimatedMeter(idle_watts, busy_watts)

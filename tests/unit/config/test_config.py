@@ -54,7 +54,7 @@ def test_the_configuration_cannot_change_by_accident() -> None:
     [
         ("[daemon]\ntikc = 1", 2, "daemon.tikc: unknown key; did you mean 'tick'?"),
         ("\n[deamon]\ntick = 1", 2, "deamon: unknown key; did you mean 'daemon'?"),
-        ("[power]\nzzz = 1", 2, "power.zzz: unknown key; known here: busy_watts, idle_watts"),
+        ("[power]\nzzz = 1", 2, "power.zzz: unknown key; known here: address, busy_watts"),
         ("daemon = 7", 1, "daemon: must be a table, not a number"),
         ("[daemon]\ntick = 5", 2, 'daemon.tick: must be a duration with its unit, such as "90s"'),
         ("[daemon]\ntick = true", 2, "daemon.tick: must be a duration"),
@@ -74,6 +74,18 @@ def test_the_configuration_cannot_change_by_accident() -> None:
         ("[power]\nbusy_watts = nan", 2, "power.busy_watts: must be"),
         ("[power]\nbusy_watts = -1", 2, "power.busy_watts: must be at least 0"),
         ("[power]\nbusy_watts = 3", 2, "power.busy_watts: must not be below idle_watts"),
+        (
+            '[power]\nmeter = "shely"',
+            2,
+            "power.meter: no such choice 'shely'; did you mean 'shelly'",
+        ),
+        ('[power]\nmeter = "shelly"', 1, "power.address: must be set for shelly, such as http://"),
+        (
+            '[power]\nmeter = "home_assistant"\naddress = "http://ha"',
+            1,
+            "power.entity: must be set",
+        ),
+        ('[power]\npoll = "0.5s"', 2, "power.poll: must be at least 1"),
         ('[daemon]\nbackoff_first = "1h"', 1, "daemon.backoff_max: must not be below"),
         ('[store]\nurl = "sqlite://"\nurl_file = "x"', 3, "store.url_file: give url or url_file"),
         ("[web\n", 1, "not TOML"),
