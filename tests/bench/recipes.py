@@ -122,6 +122,9 @@ class Size:
         }
 
 
+#: what may be given on the command line
+_SIZES = {"steps": "--steps", "depth": "--depth", "vocab_size": "--vocab"}
+
 QUICK = Size(
     depth=1,
     vocab_size=512,
@@ -174,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, help="how many (3, or 1 with --quick)")
     parser.add_argument("--steps", type=int, help="optimizer steps of a cell")
     parser.add_argument("--depth", type=int, help="layers of the model")
+    parser.add_argument("--vocab", type=int, dest="vocab_size", help="tokens in the vocabulary")
     parser.add_argument("--corpus", help="a directory of texts instead of the default corpus")
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time")
     parser.add_argument("--recipes", nargs="*", default=[], help="only these rows of the table")
@@ -186,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _size(options: argparse.Namespace) -> Size:
     plain = asdict(QUICK if options.quick else Size())
-    for name in ("steps", "depth", "corpus"):
+    for name in (*_SIZES, "corpus"):
         if getattr(options, name) is not None:
             plain[name] = getattr(options, name)
     options.seeds = options.seeds or (1 if options.quick else 3)
@@ -196,9 +200,9 @@ def _size(options: argparse.Namespace) -> Size:
 def _given(options: argparse.Namespace) -> str:
     """The options that change what is measured, as the command has them."""
     words = ["--quick"] if options.quick else []
-    for name in ("steps", "depth"):
+    for name, option in _SIZES.items():
         value = getattr(options, name)
-        words += [f"--{name}", str(value)] if value is not None else []
+        words += [option, str(value)] if value is not None else []
     if options.seeds != (1 if options.quick else 3):
         words += ["--seeds", str(options.seeds)]
     if options.recipes:
@@ -249,9 +253,9 @@ def _train_missing(
 def _child(options: argparse.Namespace, *what: str) -> int:
     """Do ``what`` with the same size in a process of its own; in this one when it is quick."""
     arguments = [*what, "--work", str(options.work)]
-    for name in ("steps", "depth", "corpus"):
+    for name, option in {**_SIZES, "corpus": "--corpus"}.items():
         value = getattr(options, name)
-        arguments += [f"--{name}", str(value)] if value is not None else []
+        arguments += [option, str(value)] if value is not None else []
     if options.quick:
         return main(["--quick", *arguments])
     # PyTorch and bitsandbytes bring an OpenMP each; one thread is all that a cell may have

@@ -16,7 +16,7 @@ _MIB = 1 << 20
 
 _NOTES = """
 Difference: a recipe's validation loss minus that of fp32 with the same seed, so with the same
-first weights and the same tokens; all three differences are in the picture. Bits per byte count
+first weights and the same tokens; the picture shows each of them. Bits per byte count
 text alone, the difference counts every token. Rows with adamw8 train the matrices by 8-bit AdamW
 where the others use Muon: compare them, and qlora-4bit, with `bf16-8bit adamw8`.
 
