@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.story.conftest import MakeHouse, Undisturbed
 from tests.story.house import House, digest, wait_for
 from trainer.checkpoint import mirror
@@ -17,6 +19,7 @@ def mirrored_steps(nas: Path) -> list[int]:
     return [name.step for name in mirror.candidates(open_place(str(nas), "tiny"))]
 
 
+@pytest.mark.long  # three lives of a daemon and a run of 2000 steps
 def test_a_run_survives_the_loss_of_its_machine_and_then_of_its_disk(
     make_house: MakeHouse, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
