@@ -24,6 +24,7 @@ from orchestrator.domain import (
 )
 from orchestrator.errors import HomerunError, Invalid, Misconfigured, NotFound, Refused
 from orchestrator.keeper import Keeper
+from orchestrator.ledger.keeper import everything
 from orchestrator.ledger.summary import By, EnergySummary, summarize
 from orchestrator.orders import SaveOrder
 from orchestrator.restoring import bring_back
@@ -123,10 +124,10 @@ class Commands:
         return self._lookout.look()
 
     def energy(self, by: By) -> EnergySummary:
-        with self._store.transaction() as tx:
-            entries = tx.ledger.entries()
         now = self._supervisor.clock.now()
-        return summarize(entries, by, self._prices.zone, now, self._prices.slots_between)
+        return summarize(
+            everything(self._store), by, self._prices.zone, now, self._prices.slots_between
+        )
 
     def config_view(self) -> dict[str, Any]:
         return configuration.view(self._config)

@@ -65,6 +65,23 @@ class Ledger:
         newest = self._newest_ratings(start, end)
         return [_entry(row, newest.get(row.id)) for row in self._session.execute(wanted)]
 
+    def page(self, after: int, limit: int) -> list[Entry]:
+        """At most ``limit`` rows with a greater id, in the order of their ids.
+
+        A month is too long for one transaction that the tick waits for; rows are only appended,
+        so pages fit together.
+        """
+        columns = LedgerRow.__table__.c
+        wanted = select(*columns).where(columns.id > after).order_by(columns.id).limit(limit)
+        rows = list(self._session.execute(wanted))
+        if not rows:
+            return []
+        ratings = LedgerRatingRow.__table__.c
+        mine = ratings.entry.between(rows[0].id, rows[-1].id)
+        ordered = select(*ratings).where(mine).order_by(ratings.entry, ratings.revision)
+        newest = {row.entry: row for row in self._session.execute(ordered)}
+        return [_entry(row, newest.get(row.id)) for row in rows]
+
     def unsettled(self, tariff: str, start: datetime) -> list[Entry]:
         """The rows since ``start`` that this tariff rated by a forecast, or had no price for."""
         columns = LedgerRow.__table__.c

@@ -71,6 +71,18 @@ def test_the_newest_rating_counts_and_the_old_ones_stay(store: Store) -> None:
         assert list(prices) == ["0.1", "0.3000000000001"]
 
 
+def test_pages_fit_together_and_carry_the_newest_rating(store: Store) -> None:
+    with store.transaction() as tx:
+        tx.ledger.add([entry(minute, rating=UNRATED) for minute in (4, 3, 2, 1, 0)])
+        tx.ledger.rate([(tx.ledger.entries()[0], NET)], later(60))
+        first = tx.ledger.page(0, 3)
+        rest = tx.ledger.page(first[-1].id, 3)
+        assert tx.ledger.page(rest[-1].id, 3) == []
+        assert [len(first), len(rest)] == [3, 2]
+        assert [*first, *rest][::-1] == tx.ledger.entries()
+        assert rest[-1].rating == NET
+
+
 def test_two_ratings_of_the_same_revision_cannot_be_written(store: Store) -> None:
     with store.transaction() as tx:
         tx.ledger.add([entry(0)])
