@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from orchestrator.planning.estimate_data import CORPUS_SHARDS, Data, data_for
-from trainer.contract.spec import USUAL_SAVE_SECONDS, ModelSpec, TrainSpec
+from trainer.contract.spec import USUAL_SAVE_SECONDS, CheckpointSpec, ModelSpec, TrainSpec
 from trainer.sizing import Card, flops_per_token, parameters
 from trainer.sizing.memory import (
     MICRO_BATCHES,
@@ -76,6 +76,8 @@ class Wish:
     shards: int = CORPUS_SHARDS
     measured: Measured | None = None
     save_every_seconds: float = USUAL_SAVE_SECONDS
+    #: what checkpoints may write in 30 days ([checkpoint] ssd_terabytes_per_month); 0: no limit
+    ssd_bytes_a_month: float = 30e12
     #: sequences in a micro-batch; 0: the most that fit
     micro_batch: int = 0
 
@@ -245,8 +247,15 @@ def _money(tariff: Tariff | None, joules: float | None) -> Decimal | None:
 def _ssd_bytes(
     wish: Wish, checkpoint: int, speed: float | None, seconds: float | None
 ) -> float | None:
-    """A save happens after a step, so a long step stretches the interval."""
+    """Written by 30 days of saves, or by all of a shorter run's.
+
+    Wear stretches the interval, as ``trainer.interval`` has it, but never beyond what may be
+    lost; and a save happens after a step, so a long step stretches it in any case.
+    """
     if speed is None or seconds is None:
         return None
-    interval = max(wish.save_every_seconds, wish.batch_tokens / speed)
+    step = wish.batch_tokens / speed
+    wear = checkpoint * MONTH_SECONDS / wish.ssd_bytes_a_month if wish.ssd_bytes_a_month else 0.0
+    stretched = min(wear, CheckpointSpec.most_lost_seconds - step)
+    interval = max(wish.save_every_seconds, stretched, step)
     return checkpoint * min(MONTH_SECONDS, seconds) / interval

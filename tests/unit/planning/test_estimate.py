@@ -115,12 +115,22 @@ def test_a_machine_nobody_knows_has_no_speed_until_one_is_measured() -> None:
     assert row.wall_joules is None
 
 
-def test_checkpoints_of_a_month_are_counted_by_the_interval_or_the_step() -> None:
+def test_checkpoints_of_a_month_keep_to_what_the_ssd_may_wear() -> None:
     row = row_of(THE_RUN, "int8")
-    assert row.ssd_bytes_a_month == pytest.approx(row.checkpoint_bytes * MONTH / 600)
-    often = row_of(dataclasses.replace(THE_RUN, save_every_seconds=0.0), "int8")
-    step_seconds = 524_288 / (often.tokens_per_second or 0)
-    assert often.ssd_bytes_a_month == pytest.approx(often.checkpoint_bytes * MONTH / step_seconds)
+    assert row.ssd_bytes_a_month == pytest.approx(30e12)
+    unlimited = row_of(dataclasses.replace(THE_RUN, ssd_bytes_a_month=0.0), "int8")
+    assert unlimited.ssd_bytes_a_month == pytest.approx(row.checkpoint_bytes * MONTH / 600)
+
+
+def test_what_may_be_lost_comes_before_wear_and_a_step_before_both() -> None:
+    large = row_of(THE_RUN, "fp32")
+    step_seconds = 524_288 / (large.tokens_per_second or 0)
+    expected = large.checkpoint_bytes * MONTH / (900 - step_seconds)
+    assert large.ssd_bytes_a_month == pytest.approx(expected)
+    slow = dataclasses.replace(THE_RUN, batch_tokens=16 * 524_288)
+    row = row_of(slow, "int8")
+    step_seconds = 16 * 524_288 / (row.tokens_per_second or 0)
+    assert row.ssd_bytes_a_month == pytest.approx(row.checkpoint_bytes * MONTH / step_seconds)
 
 
 # --- data -----------------------------------------------------------------------------------
