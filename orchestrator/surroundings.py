@@ -1,4 +1,4 @@
-"""What is around the run: the UPS, the room on the disks, the messages that went out.
+"""What is around the run: the card, the UPS, the room on the disks, the messages that went out.
 
 Read when somebody asks, apart from the snapshot: nothing of it decides anything.
 """
@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from orchestrator.home.clock import Clock
+from orchestrator.home.gpu import Gpu, GpuLost, GpuReading
 from orchestrator.home.ups import UpsReading
 from orchestrator.home.volumes import Volume, Volumes
 
@@ -30,11 +31,20 @@ class UpsView:
 
 
 @dataclass(frozen=True)
+class GpuView:
+    """The first card; None: it is lost."""
+
+    reading: GpuReading | None
+    processes: int | None
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """None where nothing of the kind is configured."""
 
     volumes: tuple[Volume, ...] = ()
     ups: UpsView | None = None
+    gpu: GpuView | None = None
     #: messages since the daemon started, by how they went: sent, failed
     messages: dict[str, int] | None = None
 
@@ -42,10 +52,17 @@ class Surroundings:
 class Lookout:
     """Puts the surroundings together. ``look`` may be called from any thread."""
 
-    def __init__(self, clock: Clock, volumes: Volumes, ups: UpsSense | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        volumes: Volumes,
+        ups: UpsSense | None = None,
+        gpu: Gpu | None = None,
+    ) -> None:
         self._clock = clock
         self._volumes = volumes
         self._ups = ups
+        self._gpu = gpu
         #: set once it is known whether anybody wants messages
         self.courier: Courier | None = None
 
@@ -55,6 +72,7 @@ class Lookout:
         return Surroundings(
             volumes=self._volumes.read(),
             ups=self._ups_view() if self._ups is not None else None,
+            gpu=_gpu_view(self._gpu) if self._gpu is not None else None,
             messages=dict(courier.totals) if courier is not None else None,
         )
 
@@ -66,3 +84,10 @@ class Lookout:
         fresh = not known.problem and known.age_seconds <= FRESH_SECONDS
         read_at = self._clock.now() - timedelta(seconds=known.age_seconds)
         return UpsView(known.reading if fresh else None, read_at)
+
+
+def _gpu_view(gpu: Gpu) -> GpuView:
+    try:
+        return GpuView(gpu.read(), len(gpu.processes()))
+    except GpuLost:
+        return GpuView(None, None)

@@ -132,10 +132,10 @@ class Prometheus(Server):
         series: list[Any] = answer["data"]["result"]
         return series
 
-    def alerts(self) -> dict[str, str]:
-        """Alerts by name: pending or firing."""
+    def firing(self) -> set[str]:
+        """Names of the alerts that fire; those that only may come are left out."""
         found = self.get("/api/v1/alerts")["data"]["alerts"]
-        return {item["labels"]["alertname"]: item["state"] for item in found}
+        return {item["labels"]["alertname"] for item in found if item["state"] == "firing"}
 
 
 @contextmanager

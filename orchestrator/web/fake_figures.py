@@ -11,11 +11,12 @@ from decimal import Decimal
 
 from orchestrator import step_times
 from orchestrator.domain import DaemonView, Power, Run, RunState, RunView, Sample
+from orchestrator.home.gpu import GpuReading
 from orchestrator.home.ups import UpsReading
 from orchestrator.home.volumes import Volume
 from orchestrator.ledger.entry import MICROJOULES_PER_KWH, Entry, Stretch
 from orchestrator.ledger.split import split
-from orchestrator.surroundings import Surroundings, UpsView
+from orchestrator.surroundings import GpuView, Surroundings, UpsView
 from orchestrator.tariff.slots import PriceSlot, Source
 from orchestrator.tariff.table import TariffConfig
 from orchestrator.version import VERSION
@@ -146,12 +147,13 @@ def step_totals() -> dict[str, float]:
 
 
 def surroundings_at(now: datetime) -> Surroundings:
-    """A UPS on mains, half a disk, and some messages."""
+    """A card at work, a UPS on mains, half a disk, and some messages."""
     reading = UpsReading(
         on_battery=False, charge_ratio=1.0, runtime_seconds=1_740.0, load_watts=162.0
     )
     return Surroundings(
         volumes=(Volume("state", 412_000_000_000, 983_000_000_000),),
         ups=UpsView(reading, now - timedelta(seconds=2)),
+        gpu=GpuView(GpuReading(118.0, 61.0, 1.7e9, 200.0), processes=2),
         messages={"sent": 4, "failed": 0},
     )

@@ -1,4 +1,4 @@
-"""UPS, disks and messages in /metrics. What is unknown or not configured is absent, never 0."""
+"""Card, UPS, disks and messages in /metrics. What is unknown or not there is absent, never 0."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client.metrics_core import Metric
 
-from orchestrator.surroundings import Surroundings, UpsView
+from orchestrator.surroundings import GpuView, Surroundings, UpsView
 from orchestrator.web.families import counter, gauge, timestamp
 
 
@@ -24,8 +24,27 @@ def house_metrics(around: Surroundings) -> Iterator[Metric]:
         for result, number in around.messages.items():
             sent.put((result,), number)
         yield sent
+    if around.gpu is not None:
+        yield from _gpu(around.gpu)
     if around.ups is not None:
         yield from _ups(around.ups)
+
+
+def _gpu(gpu: GpuView) -> Iterator[Metric]:
+    yield gauge("gpu_answers", "1 while the card answers.").put((), gpu.reading is not None)
+    yield gauge("gpu_processes", "Processes on the card, ours among them.").put((), gpu.processes)
+    if gpu.reading is None:
+        return
+    for name, text, value in (
+        ("gpu_power_watts", "What the card draws.", gpu.reading.power_watts),
+        ("gpu_power_limit_watts", "The power limit in force.", gpu.reading.limit_watts),
+        ("gpu_temperature_celsius", "Temperature of the core.", gpu.reading.temperature_celsius),
+    ):
+        yield gauge(name, text).put((), value)
+    energy = counter("gpu_energy_joules", "Energy of the card since its driver was loaded.")
+    if gpu.reading.energy_joules is not None:
+        energy.put((), gpu.reading.energy_joules)
+    yield energy
 
 
 def _ups(ups: UpsView) -> Iterator[Metric]:

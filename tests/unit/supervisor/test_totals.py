@@ -6,13 +6,14 @@ import pytest
 
 from orchestrator.domain import Effect
 from orchestrator.home.clock import FakeClock
+from orchestrator.home.simulated_gpu import SimulatedGpu
 from orchestrator.home.ups import FakeUps, UpsReading
 from orchestrator.home.volumes import FakeVolumes, MountedVolumes
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
 from orchestrator.step_times import histogram, totals_of
 from orchestrator.store import OWNER
-from orchestrator.surroundings import Lookout
+from orchestrator.surroundings import GpuView, Lookout
 from orchestrator.ups_sense import UpsSense
 from trainer.contract import messages as m
 
@@ -116,6 +117,20 @@ def test_an_old_or_failed_answer_of_the_ups_is_not_told_as_fresh() -> None:
     old = lookout.look().ups
     assert old is not None
     assert old.reading is None
+
+
+def test_a_card_that_falls_off_the_bus_is_told_and_comes_back() -> None:
+    clock = FakeClock()
+    card = SimulatedGpu(clock)
+    lookout = Lookout(clock, FakeVolumes(), gpu=card)
+    there = lookout.look().gpu
+    assert there is not None
+    assert there.reading is not None
+    assert there.processes == 0
+    card.lost = True
+    assert lookout.look().gpu == GpuView(None, None)
+    card.lost = False
+    assert lookout.look().gpu == there
 
 
 def test_each_file_system_is_told_once_and_a_missing_directory_is_left_out(rig: Rig) -> None:

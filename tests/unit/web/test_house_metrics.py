@@ -10,8 +10,9 @@ from prometheus_client import generate_latest
 
 from orchestrator.domain import Effect, Hold, Reason
 from orchestrator.home.clock import FakeClock
+from orchestrator.home.gpu import GpuReading
 from orchestrator.home.ups import UpsReading
-from orchestrator.surroundings import Surroundings, UpsView
+from orchestrator.surroundings import GpuView, Surroundings, UpsView
 from orchestrator.web.fake import FakeBackend
 from orchestrator.web.metrics import build_registry
 
@@ -51,6 +52,32 @@ def test_a_ups_on_mains_and_the_room_on_the_disk(scraped: Scraped, clock: FakeCl
     assert values['homerun_notifications_total{result="failed"}'] == 0
 
 
+def test_a_card_at_work(scraped: Scraped) -> None:
+    values = scraped()
+    assert values["homerun_gpu_answers"] == 1
+    assert values["homerun_gpu_power_watts"] == 118
+    assert values["homerun_gpu_power_limit_watts"] == 200
+    assert values["homerun_gpu_temperature_celsius"] == 61
+    assert values["homerun_gpu_energy_joules_total"] == 1.7e9
+    assert values["homerun_gpu_processes"] == 2
+
+
+def test_a_card_that_is_lost_says_only_that(scraped: Scraped) -> None:
+    scraped.around(Surroundings(gpu=GpuView(None, None)))
+    assert {name: value for name, value in scraped().items() if "_gpu_" in name} == {
+        "homerun_gpu_answers": 0
+    }
+
+
+def test_what_a_card_does_not_say_is_absent(scraped: Scraped) -> None:
+    scraped.around(Surroundings(gpu=GpuView(GpuReading(None, 50.0, None, None), 0)))
+    assert {name for name in scraped() if "_gpu_" in name} == {
+        "homerun_gpu_answers",
+        "homerun_gpu_processes",
+        "homerun_gpu_temperature_celsius",
+    }
+
+
 def test_a_silent_ups_leaves_nothing_but_the_time_of_its_last_word(
     scraped: Scraped, clock: FakeClock
 ) -> None:
@@ -77,7 +104,7 @@ def test_what_the_ups_does_not_say_is_absent(scraped: Scraped, clock: FakeClock)
 
 def test_a_house_without_ups_and_messages_says_nothing_of_them(scraped: Scraped) -> None:
     scraped.around(Surroundings())
-    words = ("_ups_", "notifications", "storage")
+    words = ("_ups_", "_gpu_", "notifications", "storage")
     assert not [name for name in scraped() if any(word in name for word in words)]
 
 
