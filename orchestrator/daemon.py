@@ -29,7 +29,7 @@ from orchestrator.engine.process import runtime_dir
 from orchestrator.errors import Misconfigured, Refused
 from orchestrator.home.boot import boot_id
 from orchestrator.home.clock import Clock, SystemClock
-from orchestrator.home.gpu import NvmlGpu
+from orchestrator.home.gpu import installed_gpu
 from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
 from orchestrator.home.volumes import MountedVolumes
@@ -120,7 +120,7 @@ def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
         engine_state="off",
     )
     ups = _ups(config, clock, stack)
-    lookout = Lookout(clock, _volumes(paths), ups, _gpu())
+    lookout = Lookout(clock, _volumes(paths), ups, installed_gpu())
     supervisor = Supervisor(
         store=store,
         engine=lambda notify: EngineClient(
@@ -169,13 +169,6 @@ def _senses(config: Config, ups: UpsSense | None) -> list[Sense]:
     if config.quiet_hours.times:
         senses.append(QuietSense(quiet_of(config.quiet_hours, config.tariff)))
     return senses
-
-
-def _gpu() -> NvmlGpu | None:
-    try:
-        return NvmlGpu()
-    except OSError:
-        return None  # the doctor says so
 
 
 def _volumes(paths: Paths) -> MountedVolumes:

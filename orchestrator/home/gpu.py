@@ -144,3 +144,11 @@ class NvmlGpu:
             return None
         except nvml.NVMLError as error:
             raise GpuLost(str(error)) from None
+
+
+def installed_gpu() -> Gpu | None:
+    """The first card of this machine; None where there is none, or no NVML."""
+    try:
+        return NvmlGpu()
+    except OSError:
+        return None
