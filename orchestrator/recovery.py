@@ -34,12 +34,28 @@ def close_open_attempts(store: Store, now: datetime, boot_id: str) -> None:
                     "attempt": attempt.number,
                     "end": end.value,
                     "cause": cause,
-                    # what the trainer used after it was lost with the daemon, a minute or so
                     "ledger_until": tx.ledger.reached(attempt.run),
                 },
             )
+            _tell_ledger(tx, last[0] if last else None, now, attempt.run)
         if last is not None and orphans:
             _tell_outage(tx, last[0], now, orphans[-1].run, rebooted)
+
+
+def _tell_ledger(tx: Transaction, last_beat: datetime | None, now: datetime, run: str) -> None:
+    """The minute that was open is lost with the daemon; the ledger says so and guesses nothing."""
+    reached = tx.ledger.reached(run)
+    if reached is None or last_beat is None or last_beat <= reached:
+        return
+    seconds = (last_beat - reached).total_seconds()
+    tx.journal.write(
+        "ledger_gap",
+        f"The energy of {run} after {reached:%F %T} UTC was not written down any more: "
+        f"at least {seconds:.0f} s are missing from the ledger.",
+        now,
+        run=run,
+        data={"since": reached, "seconds": seconds},
+    )
 
 
 def _tell_outage(

@@ -105,6 +105,7 @@ def test_a_killed_daemon_loses_the_open_minute_and_counts_nothing_twice(tmp_path
     ended = [e for e in house.commands.journal(limit=100) if e.kind == "attempt_ended"][-1]
     last = max(row.end for row in rows if row.run == "month")
     assert ended.data["ledger_until"] == last.isoformat().replace("+00:00", "Z")
+    assert "ledger_gap" in house.kinds()
     house.run_for(65)
     house.supervisor.flush()
     assert joules(house.rows()) == used
