@@ -11,6 +11,8 @@ from orchestrator.home.simulated_gpu import SimulatedGpu
 from trainer.contract import messages as m
 from trainer.contract.job import Job
 
+#: every save counts, but hardly anybody wants to hear of each in a simulated month
+_TELL_EVERY_SECONDS = 6 * 3600.0
 #: more than any limit: a trainer takes what it gets
 _WANTS_WATTS = 1000.0
 
@@ -56,7 +58,7 @@ class SimulatedEngine:
         self._ready = False
         self._done = 0.0
         self._told_steps = 0
-        self._saved_at = 0.0
+        self._saved_at = self._told_at = 0.0
         self._seen = clock.monotonic()
         self.starts = 0
         #: grows with every call that changes something
@@ -190,14 +192,15 @@ class SimulatedEngine:
             self._say(m.Step(step, self.steps, tokens, 0.0, 0.0, 0.0, 1.0, seconds, speed, 0.0, {}))
 
     def _save_on_schedule(self, now: float, rate: float) -> None:
-        """The newest of the saves that were due meanwhile; older ones are not told."""
+        """The newest of the saves that were due meanwhile; older ones need not be told."""
         behind = now - self._saved_at
         if behind < self._habits.save_every_seconds:
             return
         since = behind % self._habits.save_every_seconds
         self._saved_at = now - since
         self._keep(self._done - since * rate)
-        self._tell_saved("schedule", "")
+        if now - self._told_at >= _TELL_EVERY_SECONDS:
+            self._tell_saved("schedule", "")
 
     def _save(self, reason: str, request: str = "") -> None:
         if not self._ready:
@@ -212,6 +215,7 @@ class SimulatedEngine:
 
     def _tell_saved(self, reason: str, request: str) -> None:
         step = self._step(self._disk.saved_seconds)
+        self._told_at = self._clock.monotonic()
         self._say(m.Saved(step, f"gen-{step:08}", 1, 0.0, reason, request))
 
     def _finish(self) -> None:
