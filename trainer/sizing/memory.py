@@ -81,6 +81,8 @@ _ADAMW8_BYTES_A_NUMBER = 13
 #: numbers that are updated together (``trainer.muon``, ``trainer.adamw``)
 _MUON_NUMBERS = 1 << 24
 _ADAMW_NUMBERS = 1 << 24
+#: rows come in multiples of the numbers that share a scale
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -242,13 +244,21 @@ def _step_bytes(model: ModelSpec, storage: Storage) -> float:
     together = max(
         size * min(count, max(1, _MUON_NUMBERS // size)) for size, count in shapes.items()
     )
-    table = embedding_parameters(model)
-    state = table * storage.head.state if storage.on_host else 0.0
-    rows = _ADAMW8_BYTES_A_NUMBER * min(table, _ADAMW_NUMBERS)
+    state = storage.head.state * embedding_parameters(model) if storage.on_host else 0.0
     of_table = state
     if storage.activations == "bf16":
-        # the state of the table before is dropped only when the next one's is there
-        of_table = max(2 * state, state + rows)
+        chunk, last = _adamw8_chunks(model)
+        # of the table before, its state and its last rows are dropped only when the next one's
+        # state is there
+        of_table = max(state + _ADAMW8_BYTES_A_NUMBER * chunk, 2 * state + 8 * last)
     if storage.host_gradients:
-        of_table += 4 * table
+        of_table += 4 * embedding_parameters(model)
     return max(_STEP_BYTES_A_NUMBER * together, of_table)
+
+
+def _adamw8_chunks(model: ModelSpec) -> tuple[int, int]:
+    """Numbers of a table that are updated together: of most chunks, and of the last one."""
+    shape = shape_of(model)
+    rows = max(1, _ADAMW_NUMBERS // shape.width // _BLOCK) * _BLOCK
+    rows = min(rows, shape.vocab_size)
+    return rows * shape.width, (shape.vocab_size % rows or rows) * shape.width
