@@ -79,7 +79,12 @@ def read_until(terminal: int, pattern: str, seconds: float = 30.0) -> str:
 def test_watching_on_a_terminal_ends_well_with_ctrl_c(double: ApiDouble) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*HOMERUN, "status", "--watch"], stdin=theirs, stdout=theirs, stderr=theirs
+        [*HOMERUN, "status", "--watch"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        # whoever runs the tests in a shell's background hands down a Ctrl-C that is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     try:
