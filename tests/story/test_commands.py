@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,11 @@ def test_finish_stops_at_the_next_checkpoint_and_resume_goes_on(make_house: Any)
 
 
 def test_commands_without_a_daemon_say_how_to_start_one(house: House) -> None:
+    # the usual port may belong to a daemon of the person who runs the tests
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        nobody = listening.getsockname()[1]
+    text = house.config.read_text(encoding="utf-8")
+    house.config.write_text(text.replace("port = 0", f"port = {nobody}"), encoding="utf-8")
     assert house.homerun("status").returncode == 3
     done = house.homerun("pause")
     assert done.returncode == 69
