@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain import Hold, Reason
 from orchestrator.home.clock import Clock
+from orchestrator.home.poller import Poller
 from orchestrator.home.ups import Ups, UpsError, UpsReading
 from orchestrator.outage_watch import Outage, OutagePolicy, advance
 from orchestrator.senses import Moment
@@ -38,21 +39,16 @@ class UpsSense:
         self._problem = "not asked yet"
         self._outage = Outage()
         self._held: Hold | None = None
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._poller: Poller | None = None
 
     def start(self, every_seconds: float) -> None:
         """Ask the UPS again and again, in a thread of its own."""
-        self._thread = threading.Thread(
-            target=self._keep_asking, args=(every_seconds,), name="ups", daemon=True
-        )
-        self._thread.start()
+        self._poller = Poller("ups", self.ask, every_seconds)
 
     def close(self) -> None:
         """Ask no more."""
-        self._closed.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._poller is not None:
+            self._poller.close()
 
     def ask(self) -> None:
         """Ask the UPS once. An error leaves the last reading, which grows old."""
@@ -89,7 +85,3 @@ class UpsSense:
         since = self._held.since if self._held else moment.now
         self._held = Hold(Reason.UPS, asked.effect, "ups", since, detail=asked.detail)
         return (self._held,)
-
-    def _keep_asking(self, every_seconds: float) -> None:
-        while not self._closed.wait(every_seconds):
-            self.ask()

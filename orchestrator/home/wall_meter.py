@@ -10,6 +10,7 @@ from orchestrator.home.clock import Clock
 from orchestrator.home.energy_counter import Counter, advance_coarse
 from orchestrator.home.meter import Meter
 from orchestrator.home.plug import Plug, PlugError
+from orchestrator.home.poller import Poller
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +31,16 @@ class WallMeter:
         self._watts: float | None = None
         self._read_at = clock.monotonic()
         self._problem = ""
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._poller: Poller | None = None
 
     def start(self) -> None:
         """Ask the plug again and again, in a thread of its own."""
-        self._thread = threading.Thread(target=self._keep_asking, name="meter", daemon=True)
-        self._thread.start()
+        self._poller = Poller("meter", self.ask, self._every_seconds)
 
     def close(self) -> None:
         """Ask no more."""
-        self._closed.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._poller is not None:
+            self._poller.close()
 
     def ask(self) -> None:
         """Ask the plug once. An error leaves the last answer, which grows old."""
@@ -70,11 +68,6 @@ class WallMeter:
             age = self._clock.monotonic() - self._read_at
             fresh = age <= _MISSES * self._every_seconds
             return Power(self._watts if fresh else None, self._source, measured=True)
-
-    def _keep_asking(self) -> None:
-        self.ask()
-        while not self._closed.wait(self._every_seconds):
-            self.ask()
 
 
 class WallModel:
