@@ -12,7 +12,7 @@ from orchestrator.keeper import tend_active
 from orchestrator.notices import Budget
 
 if TYPE_CHECKING:
-    from orchestrator.daemon import Daemon
+    from orchestrator.assembly import Daemon
 
 
 def fill(daemon: Daemon) -> None:

@@ -1,4 +1,4 @@
-"""The composition root: builds everything once, runs it, and takes it all down again."""
+"""The daemon: one owner of a state directory, running until a signal or its run is at its end."""
 
 from __future__ import annotations
 
@@ -8,48 +8,24 @@ import json
 import logging
 import logging.handlers
 import os
-import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from orchestrator import chores
-from orchestrator.calendar import Calendar
-from orchestrator.commands import Commands
+from orchestrator.assembly import Daemon, assemble
 from orchestrator.config import Config
-from orchestrator.decide import Policy
-from orchestrator.domain import DaemonView, Run, RunState, to_json
-from orchestrator.engine.client import EngineClient
-from orchestrator.engine.process import runtime_dir
-from orchestrator.errors import Misconfigured, Refused
-from orchestrator.home.boot import boot_id
-from orchestrator.home.clock import Clock, SystemClock
-from orchestrator.home.gpu import installed_gpu
-from orchestrator.home.nut import NutUps
-from orchestrator.home.systemd import Notifier
-from orchestrator.home.volumes import MountedVolumes
-from orchestrator.keeper import Keeper
-from orchestrator.ledger.keeper import LedgerKeeper
+from orchestrator.domain import RunState, to_json
+from orchestrator.errors import Refused
+from orchestrator.last_words import last_words
 from orchestrator.mainloop import MainLoop
-from orchestrator.metering import meter_of
-from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
-from orchestrator.quiet_hours import quiet_of
-from orchestrator.quiet_sense import QuietSense
-from orchestrator.senses import Sense
-from orchestrator.store import Store
-from orchestrator.supervisor import Count, Supervisor, Wake
-from orchestrator.surroundings import Lookout
-from orchestrator.tariff.http import RealHttp
-from orchestrator.tariff.keeper import PriceKeeper
-from orchestrator.ups_sense import UpsSense
+from orchestrator.supervisor import Supervisor
 from orchestrator.version import VERSION
-from orchestrator.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -57,23 +33,6 @@ log = logging.getLogger(__name__)
 Watch = Callable[[Callable[[], dict[str, Any]], Callable[[], bool]], None]
 
 _LOG_BYTES = 10_000_000
-
-
-@dataclass
-class Daemon:
-    """All the parts, built and not yet started."""
-
-    config: Config
-    paths: Paths
-    store: Store
-    supervisor: Supervisor
-    commands: Commands
-    prices: PriceKeeper
-    web: WebServer
-    calendar: Calendar
-    keeper: Keeper
-    lookout: Lookout
-    notifier: Notifier
 
 
 def run_daemon(
@@ -92,121 +51,12 @@ def run_daemon(
     with _sole_owner(paths.lock):
         _log_to_file(paths.log, config.daemon.log_level, also_stderr=watch is None)
         with contextlib.ExitStack() as stack:
-            daemon = _build(config, paths, stack)
+            daemon = assemble(config, paths, stack)
             name = _submit_first(daemon, first_run)
             _run(daemon, watch, name if until_finished else None)
             for text in last_words(daemon, name):
                 print(text, file=sys.stderr if watch is None else sys.stdout)
             return 0
-
-
-def _build(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
-    clock = SystemClock()
-    store = Store.open(_store_url(config, paths))
-    stack.callback(store.close)
-    runtime = runtime_dir(paths.state)
-
-    prices = PriceKeeper(config.tariff, store, RealHttp(clock), clock, seed=boot_id())
-    prices.open()
-    web = WebServer(host=config.web.host, port=config.web.port)
-    stack.callback(web.stop)
-    view = DaemonView(
-        pid=os.getpid(),
-        version=VERSION,
-        started=clock.now(),
-        state_dir=str(paths.state),
-        address=web.url,
-        engine=config.engine.kind,
-        engine_state="off",
-    )
-    ups = _ups(config, clock, stack)
-    lookout = Lookout(clock, _volumes(paths), ups, installed_gpu())
-    supervisor = Supervisor(
-        store=store,
-        engine=lambda notify: EngineClient(
-            config.engine.kind,
-            state_dir=paths.state,
-            runtime_dir=runtime,
-            notify=notify,
-            clock=clock,
-        ),
-        clock=clock,
-        meter=meter_of(config.power, config.ups, clock, stack),
-        policy=policy_of(config),
-        paths=paths,
-        daemon=view,
-        boot_id=boot_id(),
-        senses=_senses(config, ups),
-        ledger=LedgerKeeper(prices),
-    )
-    keeper = Keeper(
-        store,
-        paths,
-        clock,
-        config.checkpoint,
-        wake=lambda: supervisor.inbox.put(Wake()),
-        count=lambda run, total: supervisor.inbox.put(Count(run, total)),
-    )
-    supervisor.shelf = keeper
-    commands = Commands(store, supervisor, config, prices, keeper, lookout)
-    notifier = Notifier(os.environ)
-    parts = (store, supervisor, commands, prices, web, Calendar(), keeper, lookout, notifier)
-    return Daemon(config, paths, *parts)
-
-
-def _ups(config: Config, clock: Clock, stack: contextlib.ExitStack) -> UpsSense | None:
-    if not config.ups.name:
-        return None
-    nut = NutUps(config.ups.name, config.ups.host, config.ups.port)
-    ups = UpsSense(nut, clock, outage_policy(config))
-    ups.start(config.ups.poll)
-    stack.callback(ups.close)
-    return ups
-
-
-def _senses(config: Config, ups: UpsSense | None) -> list[Sense]:
-    senses: list[Sense] = [] if ups is None else [ups]
-    if config.quiet_hours.times:
-        senses.append(QuietSense(quiet_of(config.quiet_hours, config.tariff)))
-    return senses
-
-
-def _volumes(paths: Paths) -> MountedVolumes:
-    return MountedVolumes({"state": paths.state, "runs": paths.runs, "data": paths.data})
-
-
-def outage_policy(config: Config) -> OutagePolicy:
-    """What a power failure asks for, in the configuration's numbers."""
-    return OutagePolicy(
-        debounce_seconds=config.ups.debounce,
-        recharge_ratio=config.ups.recharge_ratio,
-        recharge_seconds=config.ups.recharge,
-        reserve_seconds=config.ups.reserve,
-    )
-
-
-def policy_of(config: Config) -> Policy:
-    """The decisions' numbers out of the configuration."""
-    return Policy(
-        stall_after_seconds=config.daemon.stall_after,
-        start_timeout_seconds=config.daemon.start_timeout,
-        stop_timeout_seconds=config.daemon.drain_timeout,
-        backoff_first_seconds=config.daemon.backoff_first,
-        backoff_max_seconds=config.daemon.backoff_max,
-        crash_loop_after=config.daemon.crash_loop_after,
-    )
-
-
-def _store_url(config: Config, paths: Paths) -> str:
-    if config.store.url_file:
-        try:
-            return Path(config.store.url_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misconfigured(
-                f"store.url_file {config.store.url_file} cannot be read: {error}",
-                "write the database's URL into it (mode 0600), or unset store.url_file",
-            ) from None
-    return config.store.url or f"sqlite:///{paths.store}"
 
 
 # --- the state directory --------------------------------------------------------------------
@@ -353,42 +203,3 @@ def _signals(daemon: Daemon) -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-
-
-# --- the last word --------------------------------------------------------------------------
-
-
-def last_words(daemon: Daemon, name: str | None) -> list[str]:
-    """What ``name`` came to when it is finished; then where things stand, after a Ctrl-C."""
-    from orchestrator.cli.live import summary
-
-    runs = daemon.commands.runs()
-    if not runs:
-        return ["homerun: stopped; there is no run."]
-    run = next((item for item in runs if item.name == name), runs[0])
-    if name is not None and run.state is RunState.FINISHED:
-        return ["", summary(to_json(run), command=command_name())]
-    return [f"homerun: stopped; {_standing(daemon, run)}"]
-
-
-def command_name() -> str:
-    """What to type for ``homerun`` in this shell: its path, unless the shell finds it anyway."""
-    if shutil.which("homerun"):
-        return "homerun"
-    program = Path(sys.argv[0])
-    with contextlib.suppress(ValueError):
-        program = program.absolute().relative_to(Path.cwd())
-    return str(program)
-
-
-def _standing(daemon: Daemon, run: Run) -> str:
-    if run.state is RunState.FINISHED:
-        return f"{run.name} is finished."
-    checkpoints = daemon.commands.checkpoints(run.name)
-    if not checkpoints:
-        return f"{run.name} has no checkpoint yet; it starts from the beginning next time."
-    of = f" of {run.steps}" if run.steps else ""
-    return (
-        f"{run.name} stands at step {checkpoints[0].step}{of}, saved as {checkpoints[0].name}. "
-        "The same command goes on from there."
-    )
