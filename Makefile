@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint con
 # Where pip should look for torch, if not where it looks anyway (for instance PyTorch's CPU index).
 TORCH_INDEX ?=
 PYTEST := $(BIN)/python -m pytest
+# Tests side by side. JOBS=0 runs them in one process, as a debugger wants it.
+JOBS ?= 2
 
 .PHONY: run test check format bench-overhead bench-start bench-peer bench-planner bench-recipes gpu-check test-long clean
 
@@ -14,7 +16,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev
 	@sh tests/debian-packages.sh
-	$(PYTEST) -m "not long and not gpu" $(ARGS)
+	$(PYTEST) -m "not long and not gpu" -n $(JOBS) --dist worksteal $(ARGS)
 
 test-long: $(VENV)/.dev
 	@sh tests/debian-packages.sh

@@ -136,7 +136,7 @@ def test_a_reader_that_leaves_ends_the_writing_without_a_traceback(env: dict[str
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdout.read(20)
+        # at once: a model that soon writes its end would be done before a reader who waits
         process.stdout.close()
         words = process.stderr.read()
     assert "Traceback" not in words

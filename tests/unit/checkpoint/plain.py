@@ -79,7 +79,13 @@ def spawn(*words: object) -> subprocess.Popen[str]:
 def end(process: subprocess.Popen[str]) -> str:
     """SIGKILL, wait until it is gone, and return what it still had said."""
     process.kill()
-    rest, _ = process.communicate()
+    assert process.stdout is not None
+    # communicate() would pass over what readline() has already buffered
+    rest = process.stdout.read()
+    process.stdout.close()
+    if process.stdin is not None:
+        process.stdin.close()
+    process.wait()
     return rest
 
 
