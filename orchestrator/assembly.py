@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.busy_sense import BusySense
 from orchestrator.calendar import Calendar
 from orchestrator.commands import Commands
 from orchestrator.config import Config
@@ -17,13 +19,15 @@ from orchestrator.engine.process import runtime_dir
 from orchestrator.errors import Misconfigured
 from orchestrator.home.boot import boot_id
 from orchestrator.home.clock import Clock, SystemClock
-from orchestrator.home.gpu import installed_gpu
+from orchestrator.home.gpu import Gpu, installed_gpu
+from orchestrator.home.lineage import Lineage
 from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
 from orchestrator.home.volumes import MountedVolumes
 from orchestrator.keeper import Keeper
 from orchestrator.ledger.keeper import LedgerKeeper
 from orchestrator.metering import meter_of
+from orchestrator.orders import SaveOrder
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
 from orchestrator.quiet_hours import quiet_of
@@ -34,6 +38,7 @@ from orchestrator.supervisor import Count, Supervisor, Wake
 from orchestrator.surroundings import Lookout
 from orchestrator.tariff.http import RealHttp
 from orchestrator.tariff.keeper import PriceKeeper
+from orchestrator.thermal_sense import ThermalSense
 from orchestrator.ups_sense import UpsSense
 from orchestrator.version import VERSION
 from orchestrator.web.server import WebServer
@@ -77,7 +82,8 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
         engine_state="off",
     )
     ups = _ups(config, clock, stack)
-    lookout = Lookout(clock, _volumes(paths), ups, installed_gpu())
+    gpu = installed_gpu()
+    lookout = Lookout(clock, _volumes(paths), ups, gpu)
     supervisor = Supervisor(
         store=store,
         engine=lambda notify: EngineClient(
@@ -93,7 +99,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
         paths=paths,
         daemon=view,
         boot_id=boot_id(),
-        senses=_senses(config, ups),
+        senses=_senses(config, ups, gpu, save=lambda: supervisor.inbox.put(SaveOrder("thermal"))),
         ledger=LedgerKeeper(prices),
     )
     keeper = Keeper(
@@ -121,10 +127,17 @@ def _ups(config: Config, clock: Clock, stack: contextlib.ExitStack) -> UpsSense 
     return ups
 
 
-def _senses(config: Config, ups: UpsSense | None) -> list[Sense]:
+def _senses(
+    config: Config, ups: UpsSense | None, gpu: Gpu | None, *, save: Callable[[], None]
+) -> list[Sense]:
     senses: list[Sense] = [] if ups is None else [ups]
     if config.quiet_hours.times:
         senses.append(QuietSense(quiet_of(config.quiet_hours, config.tariff)))
+    if gpu is not None and config.thermal.watch:
+        senses.append(ThermalSense(gpu, config.thermal.policy(), save))
+    if gpu is not None and config.gpu_busy.watch:
+        lineage = Lineage(config.daemon.state_path)
+        senses.append(BusySense(gpu, lineage.is_ours, config.gpu_busy.policy()))
     return senses
 
 

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from orchestrator import places
+from orchestrator.card_config import GpuBusyConfig, ThermalConfig
 from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.durations import format_seconds
 from orchestrator.errors import Misconfigured
@@ -231,6 +232,8 @@ class Config(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     tariff: TariffConfig = TariffConfig()
     quiet_hours: QuietHoursConfig = QuietHoursConfig()
+    thermal: ThermalConfig = ThermalConfig()
+    gpu_busy: GpuBusyConfig = GpuBusyConfig()
     ups: UpsConfig = UpsConfig()
     notify: NotifyConfig = NotifyConfig()
 

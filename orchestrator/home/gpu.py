@@ -27,6 +27,9 @@ class GpuReading:
     energy_joules: float | None
     #: the limit in force
     limit_watts: float | None
+    memory_celsius: float | None = None
+    #: how far the hottest spot is from where the card slows itself down; NVML names no hot spot
+    margin_celsius: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,14 @@ class NvmlGpu:
         import pynvml
 
         self._nvml: Any = pynvml
+        #: this card, this driver or this user has no such figure; everything else is trouble
+        self._no_answer = (
+            pynvml.NVMLError_NotSupported,
+            pynvml.NVMLError_NoPermission,
+            pynvml.NVMLError_FunctionNotFound,
+            pynvml.NVMLError_InvalidArgument,
+            pynvml.NVMLError_NoData,
+        )
         try:
             pynvml.nvmlInit()
             self._handle: Any = pynvml.nvmlDeviceGetHandleByIndex(index)
@@ -106,6 +117,8 @@ class NvmlGpu:
             temperature_celsius=None if celsius is None else float(celsius),
             energy_joules=None if energy is None else energy / 1e3,
             limit_watts=None if limit is None else limit / 1e3,
+            memory_celsius=self._memory_celsius(),
+            margin_celsius=self._ask("nvmlDeviceGetMarginTemperature"),
         )
 
     def processes(self) -> tuple[GpuProcess, ...]:
@@ -129,6 +142,14 @@ class NvmlGpu:
         except nvml.NVMLError as error:
             raise GpuLost(str(error)) from None
 
+    def _memory_celsius(self) -> float | None:
+        nvml = self._nvml
+        values = self._ask("nvmlDeviceGetFieldValues", [nvml.NVML_FI_DEV_MEMORY_TEMP])
+        if values is None or values[0].nvmlReturn != nvml.NVML_SUCCESS:
+            return None
+        # A card without such a sensor may say 0 with success.
+        return float(values[0].value.uiVal) or None
+
     def _name(self, pid: int) -> str:
         with contextlib.suppress(self._nvml.NVMLError):
             name = self._nvml.nvmlSystemGetProcessName(pid)
@@ -140,7 +161,7 @@ class NvmlGpu:
         nvml = self._nvml
         try:
             return getattr(nvml, question)(self._handle, *arguments)
-        except (nvml.NVMLError_NotSupported, nvml.NVMLError_NoPermission):
+        except self._no_answer:
             return None
         except nvml.NVMLError as error:
             raise GpuLost(str(error)) from None

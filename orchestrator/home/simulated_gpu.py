@@ -21,6 +21,11 @@ class Heat:
     #: in the end, above the room
     celsius_per_watt: float = 0.24
     time_constant_seconds: float = 90.0
+    #: how much hotter than the core its memory and its hottest spot are
+    memory_celsius: float = 10.0
+    spot_celsius: float = 12.0
+    #: where the card slows itself down, at the hottest spot
+    slowdown_celsius: float = 105.0
 
     def after(self, celsius: float, watts: float, seconds: float) -> float:
         """The temperature when ``watts`` have been drawn for ``seconds``."""
@@ -62,7 +67,14 @@ class SimulatedGpu:
         """See ``Gpu.read``."""
         self._answer()
         self.pass_time()
-        return GpuReading(self.watts, self._celsius, self._energy, self._limit)
+        return GpuReading(
+            self.watts,
+            self._celsius,
+            self._energy,
+            self._limit,
+            memory_celsius=self._celsius + self.heat.memory_celsius,
+            margin_celsius=self.heat.slowdown_celsius - self._celsius - self.heat.spot_celsius,
+        )
 
     def processes(self) -> tuple[GpuProcess, ...]:
         """See ``Gpu.processes``."""

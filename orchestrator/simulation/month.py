@@ -172,7 +172,7 @@ class Month:
             rules=wish.rules,
             lost_hours=self._outage_hours(),
         )
-        self._busy = BusySense(self._gpu, lambda: ())
+        self._busy = BusySense(self._gpu, lambda pid: False)
         self._supervisor = Supervisor(
             store=self._store,
             engine=self._make_engine,

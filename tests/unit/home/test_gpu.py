@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.busy_sense import BusySense
+from orchestrator.busy_sense import BusyPolicy, BusySense
 from orchestrator.domain import Effect, Reason
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.gpu import Gpu, GpuLost, GpuProcess, NoRight, NvmlGpu
@@ -196,6 +196,10 @@ def test_the_right_is_found_out_without_changing_anything(card: SimulatedGpu) ->
 GAME = GpuProcess(100, "/usr/games/doom", 4_000_000_000)
 
 
+def our_seven(pid: int) -> bool:
+    return pid == 7
+
+
 def moment(clock: FakeClock) -> Moment:
     return Moment(clock.now(), clock.monotonic(), "month")
 
@@ -203,7 +207,7 @@ def moment(clock: FakeClock) -> Moment:
 def test_a_game_holds_the_run_until_a_while_after_it_ends(
     card: SimulatedGpu, clock: FakeClock
 ) -> None:
-    sense = BusySense(card, lambda: (7,))
+    sense = BusySense(card, our_seven)
     assert sense.look(moment(clock)) == ()
     card.others.append(GAME)
     (hold,) = sense.look(moment(clock))
@@ -220,10 +224,11 @@ def test_our_own_process_and_a_small_desktop_are_no_reason_but_a_named_program_i
     card: SimulatedGpu, clock: FakeClock
 ) -> None:
     card.others += [GpuProcess(7, "python", 9_000_000_000), GpuProcess(8, "Xorg", 90_000_000)]
-    assert BusySense(card, lambda: (7,)).look(moment(clock)) == ()
-    assert BusySense(card, lambda: (7,), names=("Xorg",)).look(moment(clock)) != ()
+    assert BusySense(card, our_seven).look(moment(clock)) == ()
+    named = BusyPolicy(names=frozenset({"Xorg"}))
+    assert BusySense(card, our_seven, named).look(moment(clock)) != ()
 
 
 def test_a_lost_card_is_no_reason_to_hold(card: SimulatedGpu, clock: FakeClock) -> None:
     card.lost = True
-    assert BusySense(card, lambda: ()).look(moment(clock)) == ()
+    assert BusySense(card, lambda pid: False).look(moment(clock)) == ()
