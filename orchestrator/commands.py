@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import config as configuration
+from orchestrator import guests
 from orchestrator.domain import (
     Attempt,
     Checkpoint,
@@ -42,7 +43,8 @@ from trainer.contract.toml import InvalidFileError
 #: a save of the largest model that fits a home card, on a slow disk
 SAVE_TIMEOUT_SECONDS = 600.0
 
-_LIFTED_BY_RESUME = (Reason.USER, Reason.CRASH_LOOP)
+#: a stored gpu_busy is a guest's own word; the newest word is that of the person who resumes
+_LIFTED_BY_RESUME = (Reason.USER, Reason.CRASH_LOOP, Reason.GPU_BUSY)
 
 
 class Commands:
@@ -183,6 +185,20 @@ class Commands:
 
     def finish(self, *, run: str | None, detail: str, source: str) -> Hold:
         return self._hold(run, Effect.FINISH, None, detail, source)
+
+    def arrive(self, *, name: str, until: datetime | None, detail: str) -> Hold:
+        now = self._supervisor.clock.now()
+        with self._store.transaction() as tx:
+            held = guests.arrive(tx, name, until, detail, now, self._config.gpu_busy)
+        self._wake()
+        return held
+
+    def leave(self, *, name: str) -> bool:
+        now = self._supervisor.clock.now()
+        with self._store.transaction() as tx:
+            ended = guests.leave(tx, name, now)
+        self._wake()
+        return ended
 
     def resume(self, *, run: str | None, source: str) -> list[Hold]:
         now = self._supervisor.clock.now()

@@ -32,6 +32,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "pause": "holds:pause",
         "resume": "holds:resume",
         "finish": "holds:finish",
+        "hold": "holds:hold",
+        "unhold": "holds:unhold",
         "submit": "runs:submit",
         "cancel": "runs:cancel",
     },

@@ -50,8 +50,14 @@ class Backend(Protocol):
     ) -> Hold:
         """Raises Invalid when ``until`` is in the past."""
 
+    def arrive(self, *, name: str, until: datetime | None, detail: str) -> Hold:
+        """Make room for ``name``, a guest on the card. Raises Invalid."""
+
+    def leave(self, *, name: str) -> bool:
+        """He has left; False when he held nothing."""
+
     def resume(self, *, run: str | None, source: str) -> list[Hold]:
-        """End the user's holds and crash-loop holds; returns those that still hold."""
+        """End the user's, crash-loop and guests' holds; returns those that still hold."""
 
     def finish(self, *, run: str | None, detail: str, source: str) -> Hold: ...
 

@@ -34,6 +34,8 @@ class Commands:
                 ("/pause", self.pause),
                 ("/resume", self.resume),
                 ("/finish", self.finish),
+                ("/hold", self.hold),
+                ("/unhold", self.unhold),
                 ("/checkpoints/save", self.save),
                 ("/checkpoints/verify", self.verify),
                 ("/checkpoints/prune", self.prune),
@@ -84,6 +86,21 @@ class Commands:
             source=source_of(request),
         )
         return answer(hold)
+
+    async def hold(self, request: Request) -> Response:
+        body = await read_body(request, ("name", "until", "seconds", "detail"))
+        hold = await run_in_threadpool(
+            self._backend.arrive,
+            name=body.required("name"),
+            until=body.end(self._clock.now()),
+            detail=body.remark("detail"),
+        )
+        return answer(hold)
+
+    async def unhold(self, request: Request) -> Response:
+        body = await read_body(request, ("name",))
+        name = body.required("name")
+        return answer({"ended": await run_in_threadpool(self._backend.leave, name=name)})
 
     async def save(self, request: Request) -> Response:
         await read_body(request, ())

@@ -51,13 +51,14 @@ from orchestrator.web.fake_figures import (
     surroundings_at,
     view_of,
 )
+from orchestrator.web.fake_guests import FakeGuests
 from trainer.checkpoint.catalog import Verdict
 from trainer.checkpoint.retention import Candidate, Choice, Policy, choose
 from trainer.contract import spec as run_spec
 from trainer.contract.toml import InvalidFileError
 
 
-class FakeBackend:
+class FakeBackend(FakeGuests):
     """One run under way at ``step``, one that waits, one that is done. Moves by ``advance``."""
 
     def __init__(self, clock: Clock | None = None, *, step: int = 1_240, log: Path | None = None):
@@ -287,7 +288,7 @@ class FakeBackend:
         with self._changed:
             if run is not None:
                 self.run(run)
-            lifted = (Reason.USER, Reason.CRASH_LOOP)
+            lifted = (Reason.USER, Reason.CRASH_LOOP, Reason.GPU_BUSY)
             self._holds = [hold for hold in self._holds if hold.reason not in lifted]
             self.write("hold_ended", "The hold 'user' was lifted.")
             return list(self._holds)

@@ -71,6 +71,13 @@ class Body:
         value = self._values.get(name)
         return default if value is None else checked_text(name, value, empty=False)
 
+    def required(self, name: str) -> str:
+        """A text that must be there."""
+        value = self.text(name)
+        if value is None:
+            raise Invalid(f"{name}: missing")
+        return value
+
     def remark(self, name: str) -> str:
         """A free text of a person; absent, null and empty are the same."""
         value = self._values.get(name)

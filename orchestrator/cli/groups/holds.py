@@ -92,3 +92,39 @@ def _told(hold: dict[str, Any], session: Session) -> str:
         return f"{what} until you say homerun resume."
     end = times.until(times.from_json(hold["until"]), session.now())
     return f"{what} until {end}; homerun resume ends it sooner."
+
+
+@click.command()
+@click.argument("name")
+@click.option("--for", "span", metavar="2h", help="How long at most; 12 h unless given.")
+@click.option("-m", "--message", default="", metavar="WHY", help="Why; shown wherever it matters.")
+@json_option
+@click.pass_obj
+def hold(session: Session, name: str, span: str | None, message: str, as_json: bool) -> None:
+    """Make room on the card for NAME: what the hooks of a program call.
+
+    homerun unhold NAME ends it, and so does homerun resume. Feral GameMode calls both by itself:
+    homerun service print --gamemode.
+    """
+    body: dict[str, Any] = {"name": name, "detail": message}
+    if span:
+        body["seconds"] = times.parse_for(span)
+    held = session.client().post("hold", body)
+    if as_json:
+        emit("hold", held)
+        return
+    end = times.until(times.from_json(held["until"]), session.now())
+    click.echo(f"Room for {name} until homerun unhold {name}, at most until {end}.")
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@click.pass_obj
+def unhold(session: Session, name: str, as_json: bool) -> None:
+    """NAME has left the card. Without a hold of that name nothing happens."""
+    answer = session.client().post("unhold", {"name": name})
+    if as_json:
+        emit("ended", answer["ended"])
+        return
+    click.echo(f"{name} holds nothing any more." if answer["ended"] else f"{name} held nothing.")

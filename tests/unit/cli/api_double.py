@@ -195,6 +195,8 @@ class ApiDouble:
                 d.to_json(dataclasses.replace(RUNS[1], state=d.RunState.CANCELLED))
             ),
             ("POST", api + "pause"): Answer(d.to_json(hold())),
+            ("POST", api + "hold"): Answer(d.to_json(hold())),
+            ("POST", api + "unhold"): Answer({"schema": 1, "ended": True}),
             ("POST", api + "resume"): Answer({"ended": True, "holds": []}),
             ("POST", api + "finish"): Answer(
                 d.to_json(hold(effect=d.Effect.FINISH, until=None, detail=""))

@@ -39,6 +39,16 @@ def test_pause_until_six_means_the_next_six_o_clock_here(
     assert double.asked("pause").body["until"] == "2026-12-02T17:00:00Z"
 
 
+def test_a_game_holds_by_its_name_and_leaves_by_it(double: ApiDouble, run: Run) -> None:
+    assert run("hold", "gamemode", "--for", "3h").stdout == (
+        "Room for gamemode until homerun unhold gamemode, at most until 13:30 CET (in 2 h).\n"
+    )
+    assert double.asked("hold").body == {"name": "gamemode", "detail": "", "seconds": 10800.0}
+    assert run("unhold", "gamemode").stdout == "gamemode holds nothing any more.\n"
+    double.set("POST", "unhold", Answer({"schema": 1, "ended": False}))
+    assert run("unhold", "gamemode").stdout == "gamemode held nothing.\n"
+
+
 def test_pause_without_end_says_how_to_go_on(double: ApiDouble, run: Run) -> None:
     open_end = api.hold(until=None, run="first-run", effect=d.Effect.RELEASE)
     double.set("POST", "pause", Answer(d.to_json(open_end)))

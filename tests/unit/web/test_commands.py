@@ -68,6 +68,14 @@ def test_finish_is_a_hold_that_says_so(site: Site) -> None:
     assert (hold["effect"], hold["detail"]) == ("finish", "going away")
 
 
+def test_a_guest_holds_the_card_until_he_leaves(site: Site) -> None:
+    hold = post(site, "hold", {"name": "gamemode"}).json()
+    assert (hold["reason"], hold["source"]) == ("gpu_busy", "gamemode")
+    assert hold["until"] == "2026-12-01T12:00:00Z"
+    assert post(site, "unhold", {"name": "gamemode"}).json()["ended"] is True
+    assert post(site, "unhold", {"name": "gamemode"}).json()["ended"] is False
+
+
 def test_run_is_submitted_refused_twice_and_cancelled(serve: Serve) -> None:
     site = serve()
     created = post(site, "runs", {"spec": SPEC, "priority": 5})
@@ -150,6 +158,10 @@ def test_retention_is_told_before_it_is_done_and_spares_what_is_pinned(serve: Se
         ("pause", {"run": ""}, "run: must not be empty"),
         ("pause", {"run": ["evening"]}, "run: must be a text, not a list"),
         ("pause", {"untill": "x"}, "key 'untill': unknown key; did you mean 'until'?"),
+        ("hold", {}, "name: missing"),
+        ("hold", {"name": 7}, "name: must be a text"),
+        ("hold", {"name": "x", "until": "2026-11-30T00:00:00Z"}, "is in the past"),
+        ("unhold", {}, "name: missing"),
         ("resume", {"all": True}, "key 'all'"),
         ("finish", {"seconds": 5}, "key 'seconds'"),
         ("runs", {}, "spec: missing"),
