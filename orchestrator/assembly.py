@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.bridge import About, Bridge
 from orchestrator.busy_sense import BusySense
 from orchestrator.calendar import Calendar
 from orchestrator.commands import Commands
@@ -18,12 +19,14 @@ from orchestrator.engine.client import EngineClient
 from orchestrator.engine.process import runtime_dir
 from orchestrator.errors import Misconfigured
 from orchestrator.home.boot import boot_id
+from orchestrator.home.broker import PahoBroker
 from orchestrator.home.clock import Clock, SystemClock
 from orchestrator.home.gpu import Gpu, installed_gpu
 from orchestrator.home.lineage import Lineage
 from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
 from orchestrator.home.volumes import MountedVolumes
+from orchestrator.home_assistant import Topics
 from orchestrator.keeper import Keeper
 from orchestrator.ledger.keeper import LedgerKeeper
 from orchestrator.metering import meter_of
@@ -59,6 +62,7 @@ class Daemon:
     keeper: Keeper
     lookout: Lookout
     notifier: Notifier
+    bridge: Bridge | None
 
 
 def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
@@ -113,8 +117,21 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     supervisor.shelf = keeper
     commands = Commands(store, supervisor, config, prices, keeper, lookout)
     notifier = Notifier(os.environ)
+    bridge = _bridge(config, commands, clock, web.url, stack)
     parts = (store, supervisor, commands, prices, web, Calendar(), keeper, lookout, notifier)
-    return Daemon(config, paths, *parts)
+    return Daemon(config, paths, *parts, bridge)
+
+
+def _bridge(
+    config: Config, commands: Commands, clock: Clock, address: str, stack: contextlib.ExitStack
+) -> Bridge | None:
+    if not config.mqtt.host:
+        return None
+    topics = Topics(config.mqtt.prefix, config.mqtt.discovery_prefix)
+    about = About(VERSION, address, config.tariff.currency)
+    bridge = Bridge(PahoBroker(config.mqtt), commands, topics, about, clock)
+    stack.callback(bridge.close)
+    return bridge
 
 
 def _ups(config: Config, clock: Clock, stack: contextlib.ExitStack) -> UpsSense | None:

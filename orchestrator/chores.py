@@ -51,6 +51,12 @@ def fill_with_messages(daemon: Daemon) -> None:
         )
 
 
+def open_bridge(daemon: Daemon) -> None:
+    """Home Assistant, where somebody wants it; returns at once, whoever answers."""
+    if daemon.bridge is not None:
+        daemon.bridge.start()
+
+
 def rate_again(daemon: Daemon) -> None:
     """Give the rows of the ledger the prices that were published or revised since."""
     supervisor = daemon.supervisor

@@ -20,6 +20,7 @@ from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.durations import format_seconds
 from orchestrator.errors import Misconfigured
 from orchestrator.mistakes import problem
+from orchestrator.mqtt_config import MqttConfig
 from orchestrator.power_config import PowerConfig
 from orchestrator.quiet_hours import QuietHoursConfig
 from orchestrator.section import Duration, Section, seconds
@@ -36,6 +37,8 @@ _PATHS = (
     ("tariff", "token_file"),
     ("power", "token_file"),
     ("notify", "urls_file"),
+    ("mqtt", "password_file"),
+    ("mqtt", "ca_file"),
     ("tariff", "file"),
     ("checkpoint", "mirror"),
 )
@@ -236,6 +239,7 @@ class Config(Section):
     gpu_busy: GpuBusyConfig = GpuBusyConfig()
     ups: UpsConfig = UpsConfig()
     notify: NotifyConfig = NotifyConfig()
+    mqtt: MqttConfig = MqttConfig()
 
 
 @dataclass(frozen=True)

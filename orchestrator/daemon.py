@@ -131,6 +131,7 @@ def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
     _write_address(daemon)
     chores.fill(daemon)
     chores.fill_with_messages(daemon)
+    chores.open_bridge(daemon)
     supervisor.after_tick = lambda: _after_tick(daemon, until)
     stopped = threading.Event()
     thread = _start_watch(watch, supervisor, stopped)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the real parts that the tests start: PostgreSQL, Prometheus, Alertmanager, a UPS server, a browser.
+# Installs the real parts that the tests start: PostgreSQL, Prometheus, Alertmanager, a UPS server,
+# an MQTT broker, a browser.
 # Only as root on Debian; elsewhere the tests that need a missing part say so and are skipped,
 # but never in CI.
 set -eu
@@ -9,6 +10,7 @@ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgre
 command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 command -v prometheus-alertmanager >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
 [ -x /lib/nut/upsd ] || missing="$missing nut-server"
+command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || missing="$missing mosquitto"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 [ -z "$missing" ] && exit 0

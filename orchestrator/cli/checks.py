@@ -292,6 +292,8 @@ def secrets(config: Config) -> Iterator[Check]:
         yield _secret("meter token", Path(config.power.token_file), "write the secret into it")
     if config.notify.urls_file:
         yield _secret("messages", Path(config.notify.urls_file), "write one apprise URL a line")
+    if config.mqtt.host and config.mqtt.password_file:
+        yield _secret("mqtt", Path(config.mqtt.password_file), "write the password into it")
 
 
 def quiet_hours(session: Session, config: Config) -> Iterator[Check]:
