@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 #: points of the learning curve kept for an active run
 KEEP_SAMPLES = 20_000
 #: what the trainer says of a step that went wrong, and the total that counts it
-_COUNTED_NOTICES = {"loss_not_finite": "nonfinite_steps", "loss_spike": "loss_spikes"}
+_COUNTED_NOTICES = {
+    "loss_not_finite": "nonfinite_steps",
+    "loss_spike": "loss_spikes",
+    "sentinel_mismatch": "sentinel_mismatches",
+}
 
 
 class Listener:
@@ -133,6 +137,8 @@ class Listener:
         books = self._s.books
         books.count(life.run, "steps")
         books.step(life.run, event.seconds, event.phases)
+        if "sentinel" in event.phases:
+            books.count(life.run, "sentinel_checks")
         books.count(life.run, "tokens", event.tokens / max(1, event.step))
         assert life.ready is not None, "a step comes after Ready"
         books.reached(life.run, life.attempt, life.ready.step, event.step)

@@ -19,6 +19,7 @@ from trainer.desk import Desk
 from trainer.optim import lr_multiplier
 from trainer.peak import Peak
 from trainer.portion import Portion, is_out_of_memory
+from trainer.sentinel import Sentinel
 from trainer.state import State
 
 
@@ -48,6 +49,7 @@ class Stepper:
         self._flops_per_token = sizing.flops_per_token(spec.model)
         self._steps = sizing.horizon_steps(spec)
         self._micro_batches = spec.micro_batches
+        self._sentinel = Sentinel(spec.guard, spec.micro_batches, state.keeping, announcer)
         self._loss: Callable[[Tensor, Tensor], Tensor] = state.model.loss
         if spec.train.compile:
             self._loss = partial(state.model.loss, trunk=torch.compile(state.model.hidden))
@@ -110,11 +112,19 @@ class Stepper:
                 self._watch.skip()
             ids, targets = self._batch(first + index)
             self._watch.lap("data")
-            total += self._backward(ids, targets)
+            total += self._watched(ids, targets) if index == 0 else self._backward(ids, targets)
             self._pace.keep()
             self._watch.lap("compute")
         loss = total.item() / self._micro_batches
         self._watch.lap("compute")
+        return loss
+
+    def _watched(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """The first micro-batch of a step, which the sentinel may want more than once."""
+        if not self._sentinel.is_due(self._state.step):
+            return self._backward(ids, targets)
+        loss = self._sentinel.watch(self._state.step, lambda: self._backward(ids, targets))
+        self._watch.lap("sentinel")
         return loss
 
     def _batch(self, index: int) -> tuple[Tensor, Tensor]:
@@ -195,7 +205,7 @@ class Stopwatch:
     def lap(self, phase: str) -> None:
         """Count the time since the last mark as ``phase``."""
         now = self._clock.monotonic()
-        self._laps[phase] += now - self._last
+        self._laps[phase] = self._laps.get(phase, 0.0) + now - self._last
         self._last = now
 
     def skip(self) -> None:

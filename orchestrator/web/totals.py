@@ -19,6 +19,8 @@ _TOTALS = (
     ("rollbacks", "train_rollbacks", "Times that training went back because it diverged."),
     ("nonfinite_steps", "train_nonfinite_steps", "Steps left out: loss or gradient not finite."),
     ("loss_spikes", "train_loss_spikes", "Steps whose loss or gradient was out of proportion."),
+    ("sentinel_checks", "sentinel_checks", "Micro-batches computed twice and compared."),
+    ("sentinel_mismatches", "sentinel_mismatches", "Of these, those with different bits."),
     ("active_seconds", "active_seconds", "Seconds in which the run was computing."),
     ("checkpoints", "checkpoints", "Checkpoints committed."),
     ("checkpoint_failures", "checkpoint_failures", "Checkpoints that could not be saved."),
@@ -27,7 +29,7 @@ _TOTALS = (
     ("outage_seconds", "outage_seconds", "Seconds lost in outages."),
     ("commands", "commands", "Commands that people and programs gave."),
 )
-_PHASES = ("data", "compute", "optimizer", "eval", "checkpoint")
+_PHASES = ("data", "compute", "optimizer", "sentinel", "eval", "checkpoint")
 
 RunTotals = dict[str, dict[str, float]]
 

@@ -111,7 +111,7 @@ class Step:
     seconds: float
     tokens_per_second: float
     mfu: float
-    #: seconds of this step by phase: data, compute, optimizer
+    #: seconds of this step by phase: data, compute, optimizer; sentinel where it looked
     phases: dict[str, float]
 
 

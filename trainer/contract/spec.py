@@ -175,6 +175,9 @@ class GuardSpec:
     spike_sigmas: float = field(default=12.0, metadata=_at_least(0.0, 1e6))
     #: good steps that say what is usual
     spike_window: int = field(default=128, metadata=_at_least(8, 10_000))
+    #: the part of all micro-batches that is computed twice and compared bit for bit, to catch
+    #: memory and processors that make mistakes; 0: none
+    sentinel_ratio: float = field(default=0.005, metadata=_at_least(0.0, 1.0))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ each_board = pytest.mark.parametrize("name", NAMES)
 #: what is exported and on no panel, and why
 NOT_DRAWN = {
     "process_virtual_memory_bytes": "says nothing: the resident part is drawn",
+    "homerun_sentinel_checks_total": "its seconds are drawn among the phases",
     "process_max_fds": "never changes",
 }
 
@@ -149,7 +150,14 @@ class Life:
         self._backend.advance(5)
         self._backend.save_checkpoint("test")
         totals: dict[str, float] = vars(self._backend)["_counters"]["evening"]
-        for name in ("restarts_crashed", "rollbacks", "loss_spikes", "nonfinite_steps"):
+        for name in (
+            "restarts_crashed",
+            "rollbacks",
+            "loss_spikes",
+            "nonfinite_steps",
+            "sentinel_checks",
+            "sentinel_mismatches",
+        ):
             totals[name] = totals.get(name, 0.0) + 1
         self._backend.advance(5)
 

@@ -62,9 +62,11 @@ def test_bad_steps_are_counted(rig: Rig) -> None:
     rig.engine.event(m.Notice("loss_not_finite", "step 1 was left out", "error"))
     rig.engine.event(m.Notice("loss_spike", "step 2 is out of proportion", "warning"))
     rig.engine.event(m.Notice("loss_spike", "step 3 is out of proportion", "warning"))
+    rig.engine.event(m.Notice("sentinel_mismatch", "step 3 gave different bits", "error"))
     rig.settle()
     totals = rig.pass_time(10).counters["month"]
     assert (totals["nonfinite_steps"], totals["loss_spikes"]) == (1, 2)
+    assert totals["sentinel_mismatches"] == 1
 
 
 def test_totals_of_the_daemon_itself_are_no_run(rig: Rig) -> None:
