@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 from orchestrator.cli import render
 from orchestrator.cli.page import View, page, plain_line
 from orchestrator.cli.render import ASCII, UNICODE, Glyphs
+from orchestrator.domain import SCHEMA
 from orchestrator.errors import HomerunError
 from orchestrator.home.clock import Clock, SystemClock
 
@@ -105,6 +107,34 @@ def _watch_plain(
         if phase != shown or clock.monotonic() - shown_at >= PLAIN_SECONDS:
             shown, shown_at = phase, clock.monotonic()
             stream.write(line + "\n")
+            stream.flush()
+        if _wait(REDRAW_SECONDS, stopping, clock):
+            return
+
+
+def watch_json(
+    snapshot_json: SnapshotSource,
+    stopping: Callable[[], bool],
+    *,
+    out: TextIO | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """One line of JSON for each new snapshot until ``stopping()`` says so.
+
+    A source that raises HomerunError gives ``{"schema": 1, "error": {"message", "fix"}}``, once.
+    """
+    stream, clock = out or sys.stdout, clock or SystemClock()
+    shown: Any = None
+    while True:
+        try:
+            snapshot = snapshot_json()
+            key = snapshot["time"]
+        except HomerunError as error:
+            snapshot = {"schema": SCHEMA, "error": {"message": error.message, "fix": error.fix}}
+            key = error.message
+        if key != shown:
+            shown = key
+            stream.write(json.dumps(snapshot, separators=(",", ":")) + "\n")
             stream.flush()
         if _wait(REDRAW_SECONDS, stopping, clock):
             return

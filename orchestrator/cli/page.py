@@ -15,7 +15,8 @@ from orchestrator.cli.render import Glyphs
 
 _LABEL_COLUMNS = 11
 _STALE_SECONDS = 30.0
-_SPARKLINE_COLUMNS = 32
+#: the snapshot carries no more points
+_SPARKLINE_COLUMNS = 64
 
 _PHASES = {
     "idle": "waiting to start",
@@ -78,7 +79,7 @@ def page(snapshot: dict[str, Any], view: View, *, journal: int = 6, hint: str = 
     lines = [click.style(line, bold=True) for line in head]
     blocks = (
         [*_stale(snapshot, view), *_run(snapshot, view)],
-        [*_holds(snapshot, view), *_queue(snapshot)],
+        [*_holds(snapshot, view), *_next_change(snapshot, view), *_queue(snapshot)],
         _journal(snapshot, view, journal),
         [*_address(snapshot), *([Line("", hint, "dim")] if hint else [])],
     )
@@ -137,6 +138,7 @@ def _run(snapshot: dict[str, Any], view: View) -> Iterator[Line]:
     yield from _learning(run, view)
     yield from _speed(run)
     yield from _power(run)
+    yield from _bill(snapshot)
     yield _saved(run, view)
     yield from _trouble(run, view)
 
@@ -175,7 +177,8 @@ def _step(run: dict[str, Any]) -> str:
 
 def _learning(run: dict[str, Any], view: View) -> Iterator[Line]:
     if run["loss"] is not None:
-        curve = render.sparkline(run["loss_history"], _SPARKLINE_COLUMNS, view.glyphs)
+        columns = min(_SPARKLINE_COLUMNS, view.room - 10)
+        curve = render.sparkline(run["loss_history"], columns, view.glyphs)
         yield Line("loss", f"{run['loss']:.3f}  {curve}".rstrip())
     now, before = run["bits_per_byte"], run["bits_per_byte_before"]
     if now is not None:
@@ -206,6 +209,12 @@ def _power(run: dict[str, Any]) -> Iterator[Line]:
         parts.append(f"{render.energy(run['energy_joules'])} so far{kind}")
     if parts:
         yield Line("power", ", ".join(parts))
+
+
+def _bill(snapshot: dict[str, Any]) -> Iterator[Line]:
+    for bill in snapshot.get("bills", ()):
+        if bill["run"] == snapshot["run"]["name"] and bill["cost"] is not None:
+            yield Line("cost", f"{bill['cost']:,.2f} {bill['currency']} so far")
 
 
 def _saved(run: dict[str, Any], view: View) -> Line:
@@ -265,6 +274,22 @@ def _end_of(hold: dict[str, Any], now: datetime) -> str:
     if hold["reason"] == "drain":
         return "until the daemon is started again"
     return "nobody knows until when"
+
+
+def _next_change(snapshot: dict[str, Any], view: View) -> Iterator[Line]:
+    """The first thing that is known to happen by itself."""
+    coming = [
+        (times.from_json(hold["until"]), f"{_WHO.get(hold['reason'], hold['reason'])}: over")
+        for hold in snapshot["holds"]
+        if hold["until"]
+    ]
+    plan = snapshot.get("plan")
+    if plan and plan.get("next_change"):
+        coming.append((times.from_json(plan["next_change"]), "the plan changes"))
+    coming = [(when, what) for when, what in coming if when > view.now]
+    if coming:
+        when, what = min(coming)
+        yield Line("next", f"{times.until(when, view.now)}, {what}")
 
 
 def _queue(snapshot: dict[str, Any]) -> Iterator[Line]:

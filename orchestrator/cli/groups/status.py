@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import click
@@ -10,7 +12,7 @@ from orchestrator.cli.client import Unreachable
 from orchestrator.cli.page import View, page
 from orchestrator.cli.session import Session, json_option
 from orchestrator.domain import SCHEMA
-from orchestrator.errors import HomerunError, Invalid
+from orchestrator.errors import HomerunError
 
 #: what systemctl answers for a unit that does not run
 NOT_RUNNING = 3
@@ -23,12 +25,13 @@ NOT_RUNNING = 3
 def status(session: Session, watch: bool, as_json: bool) -> int:
     """Show how the run goes, why, and until when.
 
+    With --watch a terminal is redrawn in place, and a pipe gets a plain line now and then; with
+    --json as well, a line of JSON for each new snapshot.
+
     Exit code 3 says that no daemon is running.
     """
-    if watch and as_json:
-        raise Invalid("--watch and --json do not go together", "homerun events -f --json")
     if watch:
-        return _watch(session)
+        return _watch(session, as_json=as_json)
     try:
         snapshot = session.client().get("status")
     except Unreachable as error:
@@ -45,7 +48,7 @@ def status(session: Session, watch: bool, as_json: bool) -> int:
     return 0
 
 
-def _watch(session: Session) -> int:
+def _watch(session: Session, *, as_json: bool) -> int:
     from orchestrator.cli import live
 
     def snapshot() -> dict[str, Any]:
@@ -53,11 +56,18 @@ def _watch(session: Session) -> int:
         _understand(answer)
         return dict(answer)
 
-    # Ctrl-C is the way to leave, so it is no failure.
+    # Ctrl-C is the way to leave, and a reader such as head ends when it has enough: no failures.
     try:
-        live.watch(snapshot, lambda: False, hint=live.LEAVE_HINT, clock=session.clock)
+        if as_json:
+            live.watch_json(snapshot, lambda: False, clock=session.clock)
+        else:
+            live.watch(snapshot, lambda: False, hint=live.LEAVE_HINT, clock=session.clock)
     except KeyboardInterrupt:
-        click.echo()
+        if not as_json:
+            click.echo()
+    except BrokenPipeError:
+        # the interpreter would complain about it once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -128,6 +130,23 @@ def test_a_daemon_that_goes_away_is_told_and_waited_for(out: io.StringIO) -> Non
     if isinstance(out, Pipe):
         assert text.count("the daemon is not running") == 1
         assert "step 2/100" in text
+
+
+def test_json_lines_are_new_snapshots_only_and_errors_once() -> None:
+    out = Pipe()
+    gone = HomerunError("the daemon is not running", "start it with homerun serve")
+    moments = [at_step(1), at_step(1), gone, gone, at_step(2)]
+    later = dataclasses.replace(at_step(3), time=api.NOW + timedelta(seconds=1))
+    source, stopping = feed(iter([*moments, later, later]))
+    live.watch_json(source, stopping, out=out, clock=FakeClock(api.NOW))
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["run"]["step"] if "run" in line else line["error"] for line in lines] == [
+        1,
+        {"message": "the daemon is not running", "fix": "start it with homerun serve"},
+        2,
+        3,
+    ]
+    assert {line["schema"] for line in lines} == {d.SCHEMA}
 
 
 def finished(**changes: Any) -> dict[str, Any]:

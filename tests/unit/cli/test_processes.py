@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -18,7 +19,7 @@ import pytest
 
 from orchestrator.cli import live
 from orchestrator.cli.groups import serve
-from tests.unit.cli.api_double import ApiDouble
+from tests.unit.cli.api_double import ApiDouble, error
 from tests.unit.cli.conftest import Run
 
 HOMERUN = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
@@ -55,6 +56,23 @@ def test_output_to_a_pipe_that_closes_is_no_traceback(double: ApiDouble) -> None
     process.stdout.close()
     assert "Traceback" not in process.stderr.read()
     process.wait(30)
+    process.stderr.close()
+
+
+def test_a_reader_of_json_lines_may_leave_when_it_has_enough(double: ApiDouble) -> None:
+    process = subprocess.Popen(
+        [*HOMERUN, "status", "--watch", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["schema"] == 1
+    process.stdout.close()
+    double.set("GET", "status", error("stopping", 503, "gone"))
+    assert process.wait(30) == 0
+    assert process.stderr.read() == ""
     process.stderr.close()
 
 

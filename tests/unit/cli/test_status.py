@@ -195,5 +195,25 @@ def test_a_daemon_of_another_schema_is_not_guessed_at(double: ApiDouble, run: Ru
     assert "schema 2" in result.stderr
 
 
-def test_watch_and_json_do_not_go_together(double: ApiDouble, run: Run) -> None:
-    assert run("status", "--watch", "--json").exit_code == 2
+def test_the_next_thing_to_happen_by_itself_is_named(double: ApiDouble, run: Run) -> None:
+    late = api.hold(reason=d.Reason.QUIET_HOURS, until=api.NOW + timedelta(hours=9))
+    gone = api.hold(reason=d.Reason.UPS, until=api.NOW - timedelta(minutes=1))
+    plain = d.to_json(api.snapshot(holds=(late, api.hold(), gone)))
+    double.set("GET", "status", Answer(plain))
+    assert "next       13:30 CET (in 2 h), you: over" in run("status").stdout
+    change = d.to_json(api.NOW + timedelta(minutes=30))
+    double.set("GET", "status", Answer({**plain, "plan": {"next_change": change}}))
+    assert "next       12:00 CET (in 30 min), the plan changes" in run("status").stdout
+    show(double, api.snapshot())
+    assert "next  " not in run("status").stdout
+
+
+def test_a_bill_of_the_ledger_is_shown_and_an_unknown_one_is_not(
+    double: ApiDouble, run: Run
+) -> None:
+    plain = d.to_json(api.snapshot())
+    bill = {"run": "first-run", "currency": "EUR", "cost": 4.5678}
+    double.set("GET", "status", Answer({**plain, "bills": [{**bill, "run": "other"}, bill]}))
+    assert "cost       4.57 EUR so far" in run("status").stdout
+    double.set("GET", "status", Answer({**plain, "bills": [{**bill, "cost": None}]}))
+    assert "EUR" not in run("status").stdout
