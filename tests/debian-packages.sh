@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the real parts that the tests start: PostgreSQL, Prometheus, Alertmanager, a UPS server,
-# an MQTT broker, a browser.
+# an MQTT broker, a browser, the tracer and the file systems under which the power fails.
 # Only as root on Debian; elsewhere the tests that need a missing part say so and are skipped,
 # but never in CI.
 set -eu
@@ -13,6 +13,9 @@ command -v prometheus-alertmanager >/dev/null 2>&1 || missing="$missing promethe
 command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || missing="$missing mosquitto"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
+command -v strace >/dev/null 2>&1 || missing="$missing strace"
+command -v mkfs.ext4 >/dev/null 2>&1 || [ -x /sbin/mkfs.ext4 ] || missing="$missing e2fsprogs"
+command -v mkfs.xfs >/dev/null 2>&1 || [ -x /sbin/mkfs.xfs ] || missing="$missing xfsprogs"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -108,17 +108,28 @@ def _prepare(path: Path) -> None:
 
 
 def _check(path: Path) -> None:
-    # read-only, so that looking at a damaged file cannot change it
-    uri = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=ro"
     try:
-        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
-            found = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+        # read-only, so that looking at a damaged file cannot change it
+        found = _problems(path, "ro")
     except sqlite3.Error as error:
         if is_damage(error):
             raise StoreDamaged.at(str(path), str(error)) from error
         raise Misconfigured(f"the store {path} cannot be opened: {error}", _FIX) from error
     if found != ["ok"]:
         raise StoreDamaged.at(str(path), "; ".join(found))
+
+
+def _problems(path: Path, mode: str) -> list[str]:
+    uri = f"file:{urllib.parse.quote(str(path.absolute()))}?mode={mode}"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
+            return [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+    except sqlite3.OperationalError as error:
+        # the power failed while the very first start made the file: what it began is taken back,
+        # and that alone needs a writer
+        if mode == "ro" and error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
+            return _problems(path, "rw")
+        raise
 
 
 def _set_up(connection: Any, record: Any) -> None:
