@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator.bridge import About, Bridge
 from orchestrator.busy_sense import BusySense
 from orchestrator.calendar import Calendar
+from orchestrator.card import card_of, limiter_of
 from orchestrator.commands import Commands
 from orchestrator.config import Config
 from orchestrator.decide import Policy
@@ -21,7 +22,8 @@ from orchestrator.errors import Misconfigured
 from orchestrator.home.boot import boot_id
 from orchestrator.home.broker import PahoBroker
 from orchestrator.home.clock import Clock, SystemClock
-from orchestrator.home.gpu import Gpu, installed_gpu
+from orchestrator.home.gpu import Gpu
+from orchestrator.home.limiter import Limiter
 from orchestrator.home.lineage import Lineage
 from orchestrator.home.nut import NutUps
 from orchestrator.home.systemd import Notifier
@@ -63,6 +65,7 @@ class Daemon:
     lookout: Lookout
     notifier: Notifier
     bridge: Bridge | None
+    limiter: Limiter
 
 
 def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
@@ -86,7 +89,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
         engine_state="off",
     )
     ups = _ups(config, clock, stack)
-    gpu = installed_gpu()
+    gpu = card_of(config.power, clock, stack)
     lookout = Lookout(clock, _volumes(paths), ups, gpu)
     supervisor = Supervisor(
         store=store,
@@ -119,7 +122,8 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     notifier = Notifier(os.environ)
     bridge = _bridge(config, commands, clock, web.url, stack)
     parts = (store, supervisor, commands, prices, web, Calendar(), keeper, lookout, notifier)
-    return Daemon(config, paths, *parts, bridge)
+    limiter = limiter_of(gpu, config.power, paths, stack)
+    return Daemon(config, paths, *parts, bridge, limiter)
 
 
 def _bridge(

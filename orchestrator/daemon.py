@@ -179,7 +179,12 @@ def _write_address(daemon: Daemon) -> None:
 
 def _after_tick(daemon: Daemon, until: str | None) -> None:
     supervisor = daemon.supervisor
-    daemon.notifier.status(supervisor.board.snapshot().headline)
+    snapshot = supervisor.board.snapshot()
+    daemon.notifier.status(snapshot.headline)
+    # The card follows the setpoint; it is asked each time, because other tools set limits too.
+    news = daemon.limiter.apply(snapshot.setpoint.cap_watts)
+    if news:
+        supervisor.journal("power_limit", news, severity="warning")
     if until is not None and supervisor.life is None and not supervisor.draining:
         with daemon.store.transaction() as tx:
             run = tx.runs.get(until)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from orchestrator.power_wire import SOCKET
 from orchestrator.section import Duration, Section, contradiction
 
 Watts = Annotated[float, Field(strict=True, ge=0.0, le=20_000.0)]
@@ -39,6 +40,14 @@ class PowerConfig(Section):
         description="File with Home Assistant's token or Tasmota's password; mode 0600.",
     )
     poll: Duration = Field(default=5.0, ge=1.0, description="How often it is asked.")
+    limit: bool = Field(
+        default=True,
+        description="Set the card's power limit where a hold or a plan asks for it. false: never.",
+    )
+    helper: str = Field(
+        default=SOCKET,
+        description="Socket of homerun-power, for a daemon that may not set the limit itself.",
+    )
     idle_watts: Watts = Field(default=15.0, description="Model, no card: with an idle processor.")
     busy_watts: Watts = Field(default=65.0, description="The same with a busy one.")
     rest_watts: Watts = Field(

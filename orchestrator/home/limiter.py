@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Protocol
 
 from orchestrator.home.gpu import Gpu, GpuLost, NoRight, PowerLimits
@@ -31,32 +32,52 @@ class NoLimiter:
 class GpuLimiter:
     """Sets the card's own limit, within the card's own range, and only when it has to change."""
 
-    def __init__(self, gpu: Gpu) -> None:
-        self._gpu = gpu
+    def __init__(self, gpu: Gpu, mark: Path | None = None) -> None:
+        """Limit ``gpu``.
+
+        Args:
+            mark: a file that is there while a limit of ours is: who dies with one leaves it to
+                his successor, who then restores the default.
+        """
+        self._gpu, self._mark = gpu, mark
         self._refused = ""
         self._set: float | None = None
+        self._ours = mark is not None and mark.exists()
 
     def apply(self, cap_watts: float | None) -> str:
+        if cap_watts is None and not self._ours:
+            return ""  # a limit that the owner set by hand stays his
         try:
             limits = self._gpu.limits()
             if limits is None:
                 return ""
             wanted = _within(limits, cap_watts)
-            if self._in_force(wanted):
-                return ""
-            self._gpu.set_limit(wanted)
+            if not self._in_force(wanted):
+                self._claim(ours=True)
+                self._gpu.set_limit(wanted)
+                self._set = wanted
         except (NoRight, GpuLost, ValueError) as error:
             return self._tell(f"The power limit stays as it is: {error}")
-        self._refused, self._set = "", wanted
+        self._refused = ""
+        self._claim(ours=cap_watts is not None)
         return ""
 
     def release(self) -> None:
-        if self._set is not None:
+        if self._ours:
             with contextlib.suppress(NoRight, GpuLost, ValueError):
                 limits = self._gpu.limits()
                 if limits is not None:
                     self._gpu.set_limit(limits.default_watts)
+                self._claim(ours=False)
             self._set = None
+
+    def _claim(self, *, ours: bool) -> None:
+        if ours == self._ours:
+            return
+        self._ours = ours
+        if self._mark is not None:
+            with contextlib.suppress(OSError):
+                self._mark.touch() if ours else self._mark.unlink(missing_ok=True)
 
     def _in_force(self, wanted: float) -> bool:
         # Somebody else's tool may have changed it, so the card is asked and not our memory.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from orchestrator.cli import units
+from orchestrator.cli import files, gamemode, helper_install, units
 from orchestrator.cli.session import Session
 from orchestrator.cli.units import NAME, Installation
-from orchestrator.errors import HomerunError, Refused
+from orchestrator.errors import Refused
 
 _SYSTEM_DIR = Path("/etc/systemd/system")
 
@@ -29,6 +28,20 @@ root_option = click.option(
     type=click.Path(path_type=Path),
     default=None,
     help="Install below this directory and start nothing (for images).",
+)
+helper_option = click.option(
+    "--power-helper",
+    "helper",
+    is_flag=True,
+    help="The root helper that sets the card's power limit, instead of the daemon.",
+)
+allow_option = click.option(
+    "--allow",
+    metavar="USER",
+    help="With --power-helper: who may ask it. Unless given: whom homerun runs as.",
+)
+gamemode_option = click.option(
+    "--gamemode", "game", is_flag=True, help="The hooks of Feral GameMode, instead of the daemon."
 )
 
 
@@ -62,23 +75,51 @@ def service() -> None:
 
 @service.command("print")
 @user_option
+@helper_option
+@allow_option
+@gamemode_option
 @click.pass_obj
-def print_unit(session: Session, for_user: bool | None) -> None:
-    """Print the unit that install would write."""
-    click.echo(_text(session, _target(for_user, None)), nl=False)
+def print_unit(
+    session: Session, for_user: bool | None, helper: bool, allow: str | None, game: bool
+) -> None:
+    """Print what install would write."""
+    if game:
+        click.echo(gamemode.text(_program()), nl=False)
+    elif helper:
+        for path, text in helper_install.units(allow).items():
+            click.echo(f"# {path}\n{text}")
+    else:
+        click.echo(_text(session, _target(for_user, None)), nl=False)
 
 
 @service.command()
 @user_option
 @root_option
+@helper_option
+@allow_option
+@gamemode_option
 @click.option("--force", is_flag=True, help="Replace a unit that somebody changed.")
 @click.pass_obj
-def install(session: Session, for_user: bool | None, root: Path | None, force: bool) -> None:
+def install(
+    session: Session,
+    for_user: bool | None,
+    root: Path | None,
+    helper: bool,
+    allow: str | None,
+    game: bool,
+    force: bool,
+) -> None:
     """Write the unit, and let systemd start it now and at every boot."""
+    if game:
+        _install_gamemode()
+        return
+    if helper:
+        helper_install.install(root, allow, force)
+        return
     target = _target(for_user, root)
     text = _text(session, target)
-    _refuse_changed(target.path, text, force)
-    _write(target.path, text)
+    files.refuse_changed(target.path, text, force)
+    files.write(target.path, text.encode())
     click.echo(f"wrote {target.path}")
     if root is not None:
         return
@@ -89,8 +130,8 @@ def install(session: Session, for_user: bool | None, root: Path | None, force: b
         click.echo(f"  {' '.join(target.manager)} daemon-reload")
         click.echo(f"  {' '.join(target.manager)} enable --now {NAME}")
         return
-    _call([*target.manager, "daemon-reload"])
-    _call([*target.manager, "enable", "--now", NAME])
+    files.call([*target.manager, "daemon-reload"])
+    files.call([*target.manager, "enable", "--now", NAME])
     click.echo(f"homerun runs; look at it: {' '.join(target.manager)} status {NAME}")
     if target.for_user:
         click.echo("to start it at boot, without a login: loginctl enable-linger")
@@ -99,17 +140,32 @@ def install(session: Session, for_user: bool | None, root: Path | None, force: b
 @service.command()
 @user_option
 @root_option
-def uninstall(for_user: bool | None, root: Path | None) -> None:
+@helper_option
+def uninstall(for_user: bool | None, root: Path | None, helper: bool) -> None:
     """Stop the service and remove the unit. Runs and checkpoints stay."""
+    if helper:
+        helper_install.uninstall(root)
+        return
     target = _target(for_user, root)
     if not target.path.exists():
         raise Refused(f"there is no {target.path}", "homerun service install writes one")
     if root is None and _systemd_runs(target):
-        _call([*target.manager, "disable", "--now", NAME])
+        files.call([*target.manager, "disable", "--now", NAME])
     target.path.unlink()
     if root is None and _systemd_runs(target):
-        _call([*target.manager, "daemon-reload"])
+        files.call([*target.manager, "daemon-reload"])
     click.echo(f"removed {target.path}; runs and checkpoints stay where they are")
+
+
+def _install_gamemode() -> None:
+    path, text = gamemode.file(), gamemode.text(_program())
+    if path.exists():
+        raise Refused(
+            f"{path} is there, and homerun changes no file of yours",
+            f"add these lines to it:\n{text.rstrip()}",
+        )
+    files.write(path, text.encode())
+    click.echo(f"wrote {path}; games started by gamemoderun get the card from now on")
 
 
 def _target(for_user: bool | None, root: Path | None) -> Target:
@@ -129,46 +185,21 @@ def _program() -> Path:
     return found.absolute()
 
 
-def _refuse_changed(path: Path, text: str, force: bool) -> None:
-    if force or not path.exists() or path.read_text(encoding="utf-8") == text:
-        return
-    raise Refused(
-        f"{path} is there and is not what would be written",
-        f"compare it with homerun service print; put changes into {path}.d/, or say --force",
-    )
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise Refused(
-            f"{path} cannot be written: {error.strerror}", "as root: sudo homerun service install"
-        ) from None
-
-
 def _make_user(name: str) -> None:
     import pwd
 
     try:
         pwd.getpwnam(name)
     except KeyError:
-        _call(["useradd", "--system", "--home-dir", "/var/lib/homerun", "--no-create-home", name])
+        files.call(
+            ["useradd", "--system", "--home-dir", "/var/lib/homerun", "--no-create-home", name]
+        )
         click.echo(f"made the user {name}")
 
 
 def _systemd_runs(target: Target) -> bool:
-    """Whether a systemd answers: sd_booted(3), and for a person's own its socket."""
-    if not Path("/run/systemd/system").is_dir() or shutil.which("systemctl") is None:
+    """Whether a systemd answers, and for a person's own its socket."""
+    if not files.systemd_runs():
         return False
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     return not target.for_user or bool(runtime and Path(runtime, "systemd/private").exists())
-
-
-def _call(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise HomerunError(f"{' '.join(command)} failed: {done.stderr.strip()}")

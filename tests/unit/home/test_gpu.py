@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -162,6 +163,28 @@ def test_a_limit_that_somebody_else_changed_is_set_again(card: SimulatedGpu) -> 
     card.set_limit(200.0)
     limiter.apply(140.0)
     assert card.limit_watts == 140.0
+
+
+def test_a_limit_that_the_owner_set_by_hand_stays_his_until_a_cap_is_wanted(
+    card: SimulatedGpu,
+) -> None:
+    card.set_limit(170.0)
+    limiter = GpuLimiter(card)
+    limiter.apply(None)
+    limiter.release()
+    assert card.limit_watts == 170.0
+
+
+def test_who_dies_with_a_limit_leaves_it_to_his_successor(
+    card: SimulatedGpu, tmp_path: Path
+) -> None:
+    mark = tmp_path / "power-limit"
+    GpuLimiter(card, mark).apply(120.0)
+    assert mark.exists()
+    successor = GpuLimiter(card, mark)
+    successor.apply(None)
+    assert card.limit_watts == LIMITS.default_watts
+    assert not mark.exists()
 
 
 def test_without_the_right_it_says_so_once_and_changes_nothing(card: SimulatedGpu) -> None:
