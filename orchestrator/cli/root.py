@@ -27,6 +27,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "checkpoints": "checkpoints:checkpoints",
         "prices": "prices:prices",
         "energy": "energy:energy",
+        "report": "report:report",
     },
     "Say what to do": {
         "pause": "holds:pause",

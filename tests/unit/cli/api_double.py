@@ -154,7 +154,7 @@ CHECKPOINTS = tuple(
 
 @dataclass
 class Answer:
-    """What a path answers."""
+    """What a path answers; a function is given the query."""
 
     body: Any
     status: int = 200
@@ -259,7 +259,8 @@ def _handler(double: ApiDouble) -> type[BaseHTTPRequestHandler]:
             answer = double.answers.get((method, parts.path), unknown)
             if answer.once:
                 double.answers[method, parts.path] = error("stopping", 503, "gone")
-            data = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+            told = answer.body(query) if callable(answer.body) else answer.body
+            data = told if isinstance(told, str) else json.dumps(told)
             self.send_response(answer.status)
             self.send_header("Content-Type", answer.content_type)
             for name, value in answer.headers.items():
