@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.bridge import About, Bridge
 from orchestrator.busy_sense import BusySense
 from orchestrator.calendar import Calendar
-from orchestrator.card import card_of, limiter_of
+from orchestrator.card import card_of, limiter_of, meter_for
 from orchestrator.commands import Commands
 from orchestrator.config import Config
 from orchestrator.decide import Policy
@@ -31,7 +31,6 @@ from orchestrator.home.volumes import MountedVolumes
 from orchestrator.home_assistant import Topics
 from orchestrator.keeper import Keeper
 from orchestrator.ledger.keeper import LedgerKeeper
-from orchestrator.metering import meter_of
 from orchestrator.orders import SaveOrder
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
@@ -89,7 +88,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
         engine_state="off",
     )
     ups = _ups(config, clock, stack)
-    gpu = card_of(config.power, clock, stack)
+    gpu = card_of(config.power, clock, stack, lambda: supervisor.computing)
     lookout = Lookout(clock, _volumes(paths), ups, gpu)
     supervisor = Supervisor(
         store=store,
@@ -101,7 +100,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
             clock=clock,
         ),
         clock=clock,
-        meter=meter_of(config.power, config.ups, clock, stack),
+        meter=meter_for(gpu, config.power, config.ups, clock, stack),
         policy=policy_of(config),
         paths=paths,
         daemon=view,

@@ -40,6 +40,11 @@ class PowerConfig(Section):
         description="File with Home Assistant's token or Tasmota's password; mode 0600.",
     )
     poll: Duration = Field(default=5.0, ge=1.0, description="How often it is asked.")
+    card: Literal["auto", "simulated"] = Field(
+        default="auto",
+        description="simulated: a model of a card, for a look at homerun without one. Its figures "
+        "say so wherever they are shown, and count as estimated.",
+    )
     limit: bool = Field(
         default=True,
         description="Set the card's power limit where a hold or a plan asks for it. false: never.",

@@ -243,6 +243,12 @@ class Supervisor:
         return self._situation.power
 
     @property
+    def computing(self) -> bool:
+        """Whether a trainer has loaded everything and is not paused."""
+        life = self.life
+        return life is not None and life.ready is not None and life.phase.phase != "paused"
+
+    @property
     def _active(self) -> Run | None:
         return self._situation.register.run
 
@@ -274,7 +280,7 @@ class Supervisor:
         self.books.energy(run, power, self.clock.now(), seconds)
         if self.life is None:
             return
-        if self.life.ready is not None and self.life.phase.phase != "paused":
+        if self.computing:
             self.books.count(self.life.run, "active_seconds", seconds)
 
     def _facts(self, register: Register) -> d.Facts:

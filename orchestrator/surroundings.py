@@ -36,6 +36,8 @@ class GpuView:
 
     reading: GpuReading | None
     processes: int | None
+    #: nvml, or simulated: then every figure is only a model's
+    source: str = "nvml"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,6 @@ class Lookout:
 
 def _gpu_view(gpu: Gpu) -> GpuView:
     try:
-        return GpuView(gpu.read(), len(gpu.processes()))
+        return GpuView(gpu.read(), len(gpu.processes()), gpu.source)
     except GpuLost:
-        return GpuView(None, None)
+        return GpuView(None, None, gpu.source)

@@ -199,13 +199,18 @@ def _speed(run: dict[str, Any]) -> Iterator[Line]:
     yield Line("speed", text)
 
 
+def not_measured(run: dict[str, Any]) -> str:
+    """What to call watts that no meter has shown."""
+    return "simulated" if run["power"]["source"] == "simulated" else "estimated"
+
+
 def _power(run: dict[str, Any]) -> Iterator[Line]:
     power, parts = run["power"], []
     if power["watts"] is not None:
-        kind = f"measured by {power['source'].upper()}" if power["measured"] else "estimated"
+        kind = f"measured by {power['source'].upper()}" if power["measured"] else not_measured(run)
         parts.append(f"{power['watts']:.0f} W {kind}")
     if run["energy_joules"]:
-        kind = "" if run["energy_measured"] else " (estimated)"
+        kind = "" if run["energy_measured"] else f" ({not_measured(run)})"
         parts.append(f"{render.energy(run['energy_joules'])} so far{kind}")
     if parts:
         yield Line("power", ", ".join(parts))
@@ -355,7 +360,7 @@ def _numbers(run: dict[str, Any], view: View) -> Iterator[str]:
     if run["tokens_per_second"] is not None:
         yield f"{render.count(run['tokens_per_second'])} tokens/s"
     if run["power"]["watts"] is not None:
-        kind = "" if run["power"]["measured"] else " (estimated)"
+        kind = "" if run["power"]["measured"] else f" ({not_measured(run)})"
         yield f"{run['power']['watts']:.0f} W{kind}"
     if run["eta"]:
         yield f"finish {times.moment(times.from_json(run['eta']), view.now)}"

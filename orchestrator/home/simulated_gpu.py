@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from orchestrator.domain import Power
 from orchestrator.home.clock import Clock
-from orchestrator.home.gpu import GpuLost, GpuProcess, GpuReading, NoRight, PowerLimits
+from orchestrator.home.gpu import Gpu, GpuLost, GpuProcess, GpuReading, NoRight, PowerLimits
 
 #: what an RTX 4070 says of itself, more or less: boards differ
 LIMITS = PowerLimits(lowest_watts=100.0, highest_watts=215.0, default_watts=200.0)
@@ -51,6 +53,8 @@ class SimulatedGpu:
     source: str = "simulated"
 
     def __post_init__(self) -> None:
+        #: the tick and the readers of the metrics ask from threads of their own
+        self._lock = threading.Lock()
         self._limit = self.range_watts.default_watts if self.range_watts else 200.0
         self._energy = 0.0
         self._celsius = self.heat.room_celsius + self.heat.celsius_per_watt * self.idle_watts
@@ -105,10 +109,11 @@ class SimulatedGpu:
 
     def pass_time(self) -> None:
         """Bring energy and temperature up to now; call it before what is wanted changes."""
-        now = self.clock.monotonic()
-        seconds, self._seen = now - self._seen, now
-        self._energy += self.watts * seconds
-        self._celsius = self.heat.after(self._celsius, self.watts, seconds)
+        with self._lock:
+            now = self.clock.monotonic()
+            seconds, self._seen = now - self._seen, now
+            self._energy += self.watts * seconds
+            self._celsius = self.heat.after(self._celsius, self.watts, seconds)
 
     def reload_driver(self) -> None:
         """As after a reboot: the counter starts anew, the limit is the default again."""
@@ -119,3 +124,18 @@ class SimulatedGpu:
     def _answer(self) -> None:
         if self.lost:
             raise GpuLost("GPU is lost")
+
+
+class SimulatedMeter:
+    """What a simulated card would draw. No measurement, and never called one."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self._gpu = gpu
+
+    def read(self) -> Power:
+        """See ``Meter.read``."""
+        try:
+            watts = self._gpu.read().power_watts
+        except GpuLost:
+            watts = None
+        return Power(watts, "simulated", measured=False)

@@ -40,10 +40,11 @@ def _gpu(gpu: GpuView) -> Iterator[Metric]:
         ("gpu_power_limit_watts", "The power limit in force.", gpu.reading.limit_watts),
         ("gpu_temperature_celsius", "Temperature of the core.", gpu.reading.temperature_celsius),
     ):
-        yield gauge(name, text).put((), value)
-    energy = counter("gpu_energy_joules", "Energy of the card since its driver was loaded.")
+        yield gauge(name, text, ("source",)).put((gpu.source,), value)
+    text = "Energy of the card since its driver was loaded."
+    energy = counter("gpu_energy_joules", text, ("source",))
     if gpu.reading.energy_joules is not None:
-        energy.put((), gpu.reading.energy_joules)
+        energy.put((gpu.source,), gpu.reading.energy_joules)
     yield energy
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.session import Session, config_option
 from orchestrator.cli.terminal import foreground_of_our_own
+
+if TYPE_CHECKING:
+    from orchestrator.config import Config
 
 #: the built-in first run, also a model of a spec
 FIRST_RUN = Path(__file__).parents[2] / "first_run.toml"
@@ -43,9 +46,20 @@ def demo(session: Session, config: Path | None) -> int:
     from orchestrator.daemon import run_daemon
 
     given = session.with_config(config)
-    settings = load(given.config, given.env)
+    settings = with_some_card(load(given.config, given.env))
     with foreground_of_our_own():
         return run_daemon(settings, first_run=first_run(), watch=live.watch, until_finished=True)
+
+
+def with_some_card(config: Config) -> Config:
+    """The same; on a machine without a card with a simulated one, which says so everywhere."""
+    from orchestrator.home.gpu import installed_gpu
+
+    if installed_gpu() is not None:
+        return config
+    return config.model_copy(
+        update={"power": config.power.model_copy(update={"card": "simulated"})}
+    )
 
 
 def first_run() -> dict[str, Any]:

@@ -19,6 +19,9 @@ import pytest
 
 from orchestrator.cli import live
 from orchestrator.cli.groups import serve
+from orchestrator.home import gpu
+from orchestrator.home.clock import FakeClock
+from orchestrator.home.simulated_gpu import SimulatedGpu
 from tests.unit.cli.api_double import ApiDouble, error
 from tests.unit.cli.conftest import Run
 
@@ -169,6 +172,17 @@ def test_demo_trains_the_built_in_run_with_the_live_view(daemon: Daemon, run: Ru
     assert given["first_run"] == serve.first_run()
     assert given["watch"] is live.watch
     assert given["until_finished"] is True
+
+
+def test_demo_without_a_card_simulates_one_and_serve_never_does(
+    daemon: Daemon, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "installed_gpu", lambda: None)
+    run("demo")
+    run("serve")
+    monkeypatch.setattr(gpu, "installed_gpu", lambda: SimulatedGpu(FakeClock()))
+    run("demo")
+    assert [config.power.card for config, _ in daemon.calls] == ["simulated", "auto", "auto"]
 
 
 def test_the_first_run_is_as_small_as_promised() -> None:

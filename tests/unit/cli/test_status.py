@@ -74,6 +74,13 @@ def test_an_estimate_is_marked_as_one(double: ApiDouble, run: Run) -> None:
     assert "41 W estimated, 1.0 Wh so far (estimated)" in run("status").stdout
 
 
+def test_simulated_watts_are_called_simulated(double: ApiDouble, run: Run) -> None:
+    power = d.Power(199.0, "simulated", measured=False)
+    view = api.run_view(power=power, energy_measured=False, energy_joules=3600.0)
+    double.set("GET", "status", Answer(d.to_json(api.snapshot(run=view))))
+    assert "199 W simulated, 1.0 Wh so far (simulated)" in run("status").stdout
+
+
 def test_unknown_is_left_out_and_never_shown_as_zero(double: ApiDouble, run: Run) -> None:
     unknown = dict.fromkeys(
         ("loss", "bits_per_byte", "tokens_per_second", "mfu", "eta", "checkpoint", "steps")

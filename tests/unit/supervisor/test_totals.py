@@ -6,9 +6,10 @@ import pytest
 
 from orchestrator.domain import Effect
 from orchestrator.home.clock import FakeClock
-from orchestrator.home.simulated_gpu import SimulatedGpu
+from orchestrator.home.simulated_gpu import SimulatedGpu, SimulatedMeter
 from orchestrator.home.ups import FakeUps, UpsReading
 from orchestrator.home.volumes import FakeVolumes, MountedVolumes
+from orchestrator.ledger.keeper import everything
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
 from orchestrator.step_times import histogram, totals_of
@@ -130,7 +131,7 @@ def test_a_card_that_falls_off_the_bus_is_told_and_comes_back() -> None:
     assert there.reading is not None
     assert there.processes == 0
     card.lost = True
-    assert lookout.look().gpu == GpuView(None, None)
+    assert lookout.look().gpu == GpuView(None, None, "simulated")
     card.lost = False
     assert lookout.look().gpu == there
 
@@ -170,3 +171,20 @@ def unsaved(rig: Rig) -> float | None:
     run = rig.settle().run
     assert run is not None
     return run.unsaved_seconds
+
+
+def test_simulated_watts_are_estimated_in_the_ledger(rig: Rig) -> None:
+    card = SimulatedGpu(rig.clock, wanted_watts=lambda: 150.0)
+    rig.meter = SimulatedMeter(card)  # type: ignore[assignment]
+    rig.crash()
+    rig.submit()
+    rig.train(0, 2)
+    for _ in range(5):
+        rig.pass_time(60)
+    rig.supervisor.flush()
+    rows = everything(rig.store)
+    assert rows
+    assert {(row.source, row.measured) for row in rows} == {("simulated", False)}
+    view = rig.supervisor.board.snapshot().run
+    assert view is not None
+    assert not view.energy_measured

@@ -55,10 +55,10 @@ def test_a_ups_on_mains_and_the_room_on_the_disk(scraped: Scraped, clock: FakeCl
 def test_a_card_at_work(scraped: Scraped) -> None:
     values = scraped()
     assert values["homerun_gpu_answers"] == 1
-    assert values["homerun_gpu_power_watts"] == 118
-    assert values["homerun_gpu_power_limit_watts"] == 200
-    assert values["homerun_gpu_temperature_celsius"] == 61
-    assert values["homerun_gpu_energy_joules_total"] == 1.7e9
+    assert values['homerun_gpu_power_watts{source="nvml"}'] == 118
+    assert values['homerun_gpu_power_limit_watts{source="nvml"}'] == 200
+    assert values['homerun_gpu_temperature_celsius{source="nvml"}'] == 61
+    assert values['homerun_gpu_energy_joules_total{source="nvml"}'] == 1.7e9
     assert values["homerun_gpu_processes"] == 2
 
 
@@ -74,8 +74,16 @@ def test_what_a_card_does_not_say_is_absent(scraped: Scraped) -> None:
     assert {name for name in scraped() if "_gpu_" in name} == {
         "homerun_gpu_answers",
         "homerun_gpu_processes",
-        "homerun_gpu_temperature_celsius",
+        'homerun_gpu_temperature_celsius{source="nvml"}',
     }
+
+
+def test_a_simulated_card_is_called_one(scraped: Scraped) -> None:
+    reading = GpuReading(215.0, 70.0, 1.0, 200.0)
+    scraped.around(Surroundings(gpu=GpuView(reading, 0, "simulated")))
+    values = scraped()
+    assert values['homerun_gpu_power_watts{source="simulated"}'] == 215
+    assert not [name for name in values if "nvml" in name and "_gpu_" in name]
 
 
 def test_a_silent_ups_leaves_nothing_but_the_time_of_its_last_word(
