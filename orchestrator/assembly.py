@@ -46,6 +46,7 @@ from orchestrator.thermal_sense import ThermalSense
 from orchestrator.ups_sense import UpsSense
 from orchestrator.version import VERSION
 from orchestrator.web.server import WebServer
+from orchestrator.web.tls import tls_of
 
 
 @dataclass
@@ -76,7 +77,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
 
     prices = PriceKeeper(config.tariff, store, RealHttp(clock), clock, seed=boot_id())
     prices.open()
-    web = WebServer(host=config.web.host, port=config.web.port)
+    web = WebServer(host=config.web.host, port=config.web.port, tls=tls_of(config.web))
     stack.callback(web.stop)
     view = DaemonView(
         pid=os.getpid(),

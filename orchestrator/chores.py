@@ -23,6 +23,8 @@ def fill(daemon: Daemon) -> None:
         timedelta(hours=1), "retention", lambda: tend_active(daemon.keeper, daemon.commands.runs())
     )
     daemon.calendar.daily(5, 30, "scrub", daemon.keeper.look_at_all)
+    if daemon.web.tls is not None:
+        daemon.calendar.every(timedelta(minutes=10), "certificate", lambda: renew(daemon))
     if daemon.config.tariff.configured:
         daemon.calendar.every(timedelta(minutes=30), "ledger-rating", lambda: rate_again(daemon))
     if daemon.config.tariff.service:
@@ -55,6 +57,12 @@ def open_bridge(daemon: Daemon) -> None:
     """Home Assistant, where somebody wants it; returns at once, whoever answers."""
     if daemon.bridge is not None:
         daemon.bridge.start()
+
+
+def renew(daemon: Daemon) -> None:
+    """Take a certificate into use that was renewed since."""
+    if daemon.web.tls is not None and daemon.web.tls.renew():
+        daemon.supervisor.journal("certificate_renewed", "A new TLS certificate is in use.")
 
 
 def rate_again(daemon: Daemon) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from orchestrator.power_config import PowerConfig
 from orchestrator.quiet_hours import QuietHoursConfig
 from orchestrator.section import Duration, Section, seconds
 from orchestrator.tariff.table import TariffConfig
+from orchestrator.web_config import WebConfig
 from trainer.contract import toml
 
 #: Ray refuses an object store below 75 MiB
@@ -33,6 +33,9 @@ _SMALLEST_OBJECT_STORE_BYTES = 75 * 1024 * 1024
 _PATHS = (
     ("daemon", "state_dir"),
     ("web", "token_file"),
+    ("web", "metrics_token_file"),
+    ("web", "tls_certificate_file"),
+    ("web", "tls_key_file"),
     ("store", "url_file"),
     ("tariff", "token_file"),
     ("power", "token_file"),
@@ -42,14 +45,6 @@ _PATHS = (
     ("tariff", "file"),
     ("checkpoint", "mirror"),
 )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on ``host``."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 class DaemonConfig(Section):
@@ -119,39 +114,6 @@ class EngineConfig(Section):
         ge=_SMALLEST_OBJECT_STORE_BYTES,
         description="Shared memory for Ray's object store; nothing large ever goes through it.",
     )
-
-
-class WebConfig(Section):
-    """The page, the API and the metrics."""
-
-    host: str = Field(
-        default="127.0.0.1",
-        min_length=1,
-        description="Address to listen on. Any but a loopback address needs a token_file.",
-    )
-    port: int = Field(
-        default=8420, strict=True, ge=0, le=65535, description="0 takes any free port."
-    )
-    token_file: str = Field(
-        default="",
-        description="File with the token that commands and readers must show; mode 0600.",
-    )
-    allowed_hosts: tuple[str, ...] = Field(
-        default=(),
-        description="Further names under which the page may be asked for, such as those of a "
-        "reverse proxy or a compose service.",
-    )
-
-    @model_validator(mode="after")
-    def _guarded(self) -> Self:
-        if not is_loopback(self.host) and not self.token_file:
-            raise PydanticCustomError(
-                "contradiction",
-                "host|{host} can be reached by other machines, so web.token_file must be set; "
-                "or listen on 127.0.0.1",
-                {"host": repr(self.host)},
-            )
-        return self
 
 
 class StoreConfig(Section):

@@ -283,17 +283,17 @@ def store_integrity(store: Path) -> Check:
 
 def secrets(config: Config) -> Iterator[Check]:
     """Only we can read what must stay secret."""
-    if config.web.token_file:
-        file = Path(config.web.token_file)
-        yield _secret("token", file, "write a long random text into it")
+    from orchestrator.cli import web_check
+
+    yield from web_check.checks(config.web)
     if config.tariff.token_file and config.tariff.service:
-        yield _secret("price token", Path(config.tariff.token_file), "write the token into it")
+        yield secret("price token", Path(config.tariff.token_file), "write the token into it")
     if config.power.token_file:
-        yield _secret("meter token", Path(config.power.token_file), "write the secret into it")
+        yield secret("meter token", Path(config.power.token_file), "write the secret into it")
     if config.notify.urls_file:
-        yield _secret("messages", Path(config.notify.urls_file), "write one apprise URL a line")
+        yield secret("messages", Path(config.notify.urls_file), "write one apprise URL a line")
     if config.mqtt.host and config.mqtt.password_file:
-        yield _secret("mqtt", Path(config.mqtt.password_file), "write the password into it")
+        yield secret("mqtt", Path(config.mqtt.password_file), "write the password into it")
 
 
 def quiet_hours(session: Session, config: Config) -> Iterator[Check]:
@@ -314,7 +314,8 @@ def prices(session: Session, config: Config, *, up: bool) -> Check:
     return Check("prices", State.WARNING, found.message, found.fix)
 
 
-def _secret(name: str, file: Path, fix: str) -> Check:
+def secret(name: str, file: Path, fix: str) -> Check:
+    """Only its owner can read a file."""
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
     except OSError as error:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from orchestrator.cli.discovery import Endpoint
+from orchestrator.cli.discovery import Endpoint, Trust
 from orchestrator.errors import (
     Held,
     HomerunError,
@@ -30,7 +31,7 @@ STREAM_SILENCE_SECONDS = 45.0
 _ERRORS: dict[int, type[HomerunError]] = {
     error.http_status: error for error in (NotFound, Invalid, Held, Refused, Misconfigured)
 }
-_GUARDED = (401, 403, 415, 421)
+_GUARDED = (401, 403, 415, 421, 429)
 
 
 class Unreachable(HomerunError):
@@ -137,10 +138,12 @@ class Client:
         return response
 
     def _connection(self, timeout_seconds: float) -> http.client.HTTPConnection:
-        secure = self._parts.scheme == "https"
-        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        assert self._parts.hostname, "checked at construction"
-        return kind(self._parts.hostname, self._parts.port, timeout=timeout_seconds)
+        host, port = self._parts.hostname, self._parts.port
+        assert host, "checked at construction"
+        if self._parts.scheme == "http":
+            return http.client.HTTPConnection(host, port, timeout=timeout_seconds)
+        context = _tls_context(self.endpoint.trust)
+        return http.client.HTTPSConnection(host, port, timeout=timeout_seconds, context=context)
 
     def _error(self, status: int, body: bytes) -> HomerunError:
         try:
@@ -151,7 +154,7 @@ class Client:
                 return self._no_daemon()
             message, fix = f"the daemon answered with HTTP status {status}", "homerun logs"
         if status in _GUARDED:
-            return Refused(message, fix or "set $HOMERUN_TOKEN or make web.token_file readable")
+            return Refused(message, fix)
         if status == Unreachable.http_status:
             return Unreachable(message, fix)
         return _ERRORS.get(status, HomerunError)(message, fix)
@@ -162,6 +165,13 @@ class Client:
             return Unreachable(
                 f"the daemon at {place} does not answer in time", "see what homerun doctor says"
             )
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Refused(
+                f"the certificate of {place} is not to be trusted: {error.verify_message}",
+                "name its authority by $HOMERUN_CA_FILE, or give the address that it names",
+            )
+        if isinstance(error, ssl.SSLError):
+            return self._no_daemon()
         if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
             return self._no_daemon()
         return Unreachable(
@@ -196,6 +206,22 @@ def parse_events(lines: Iterable[str]) -> Iterator[ServerEvent]:
             name = value
         elif field == "id":
             identity = value
+
+
+def _tls_context(trust: Trust) -> ssl.SSLContext:
+    """Raises Misconfigured when the file to check against is none."""
+    try:
+        context = ssl.create_default_context(cafile=trust.file)
+    except OSError as error:
+        raise Misconfigured(
+            f"{trust.file} holds no certificate to check the daemon's against: {error.strerror}",
+            "give a PEM file by $HOMERUN_CA_FILE",
+        ) from None
+    if trust.pinned:
+        # Its file is all the identity there is: it need not be an authority, nor name 127.0.0.1.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.check_hostname = False
+    return context
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[str]:

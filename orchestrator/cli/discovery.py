@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator import places
+from orchestrator import places, token_file
 from orchestrator.errors import HomerunError, Misconfigured
 from orchestrator.paths import Paths
 from trainer.contract import toml
 
 _LOOPBACK = ("localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a certificate is checked against."""
+
+    #: PEM file; None for the authorities that the machine trusts
+    file: Path | None = None
+    #: it is the daemon's own certificate, so whom it names does not matter
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class Endpoint:
     token: str
     #: how it was found: --url, $HOMERUN_URL, a file
     origin: str
+    trust: Trust = field(default_factory=Trust)
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8420
     token_file: Path | None = None
+    certificate_file: Path | None = None
 
 
 def find(url: str | None, config: Path | None, env: Mapping[str, str]) -> Endpoint:
@@ -48,14 +60,19 @@ def find(url: str | None, config: Path | None, env: Mapping[str, str]) -> Endpoi
     """
     given = url or env.get("HOMERUN_URL", "")
     if given:
+        settings = _settings_or_none(config, env)
         origin = "--url" if url else "$HOMERUN_URL"
-        return Endpoint(given.rstrip("/"), _token_for(given, config, env), origin)
+        ours = settings is not None and _is_here(given, settings)
+        token = _token(env) or (_read(settings.token_file) if settings and ours else "")
+        return Endpoint(given.rstrip("/"), token, origin, _trust(env, settings if ours else None))
     settings = read_settings(config, env)
     found = Paths(settings.state_dir).address
     address = _address_in(found)
     origin = str(found) if address else "the configuration"
-    address = address or f"http://{_client_host(settings.host)}:{settings.port}"
-    return Endpoint(address, env.get("HOMERUN_TOKEN") or _read(settings.token_file), origin)
+    scheme = "https" if settings.certificate_file else "http"
+    address = address or f"{scheme}://{_client_host(settings.host)}:{settings.port}"
+    token = _token(env) or _read(settings.token_file)
+    return Endpoint(address, token, origin, _trust(env, settings))
 
 
 def read_settings(config: Path | None, env: Mapping[str, str]) -> Settings:
@@ -69,12 +86,14 @@ def read_settings(config: Path | None, env: Mapping[str, str]) -> Settings:
         raise Misconfigured(str(error), "correct it, then ask: homerun config check") from None
     base = file.absolute().parent
     state_dir = _value(plain, "daemon", "state_dir", str)
-    token_file = _value(plain, "web", "token_file", str)
+    token = _value(plain, "web", "token_file", str)
+    certificate = _value(plain, "web", "tls_certificate_file", str)
     return Settings(
         places.resolve(state_dir, base) if state_dir else places.default_state_dir(env),
         _value(plain, "web", "host", str) or Settings.host,
         _value(plain, "web", "port", int) or Settings.port,
-        places.resolve(token_file, base) if token_file else None,
+        places.resolve(token, base) if token else None,
+        places.resolve(certificate, base) if certificate else None,
     )
 
 
@@ -100,17 +119,45 @@ def _client_host(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def _token_for(url: str, config: Path | None, env: Mapping[str, str]) -> str:
-    """$HOMERUN_TOKEN goes anywhere; the configured token only to this machine or its host."""
+def _is_here(url: str, settings: Settings) -> bool:
+    """Whether it is this machine or its host, which may see what the configuration names."""
+    host = urlsplit(url).hostname or ""
+    return host in (*_LOOPBACK, settings.host) or host.startswith("127.")
+
+
+def _settings_or_none(config: Path | None, env: Mapping[str, str]) -> Settings | None:
+    try:
+        return read_settings(config, env)
+    except HomerunError:
+        return None
+
+
+def _token(env: Mapping[str, str]) -> str:
+    """What the environment says goes to any daemon.
+
+    Raises:
+        Misconfigured: $HOMERUN_TOKEN_FILE names what cannot be read.
+    """
     if env.get("HOMERUN_TOKEN"):
         return env["HOMERUN_TOKEN"]
+    file = env.get("HOMERUN_TOKEN_FILE")
+    return token_file.read(Path(file).expanduser(), "$HOMERUN_TOKEN_FILE") if file else ""
+
+
+def _trust(env: Mapping[str, str], settings: Settings | None) -> Trust:
+    """$HOMERUN_CA_FILE counts; else our own daemon is known by its own certificate."""
+    if env.get("HOMERUN_CA_FILE"):
+        return Trust(Path(env["HOMERUN_CA_FILE"]).expanduser())
+    own = settings.certificate_file if settings else None
+    return Trust(own, pinned=True) if own and _is_readable(own) else Trust()
+
+
+def _is_readable(file: Path) -> bool:
     try:
-        settings = read_settings(config, env)
-    except HomerunError:
-        return ""
-    host = urlsplit(url).hostname or ""
-    ours = host in (*_LOOPBACK, settings.host) or host.startswith("127.")
-    return _read(settings.token_file) if ours else ""
+        with file.open("rb"):
+            return True
+    except OSError:
+        return False
 
 
 def _read(file: Path | None) -> str:

@@ -21,6 +21,7 @@ _GROUPS = "orchestrator.cli.groups"
 COMMANDS: dict[str, dict[str, str]] = {
     "See how it goes": {
         "status": "status:status",
+        "web": "web:web",
         "events": "events:events",
         "logs": "events:logs",
         "runs": "runs:runs",

@@ -45,7 +45,7 @@ def _commented(name: str, section: Section) -> list[str]:
 def _example(table: str, key: str, example: Any) -> list[str]:
     if isinstance(example, dict):
         head = f"[{table}.{key}]"
-    elif isinstance(example, list):
+    elif isinstance(example, list) and isinstance(example[0], dict):
         head, example = f"[[{table}.{key}]]", example[0]
     else:
         return [f"{key} = {value_text(example)}"]

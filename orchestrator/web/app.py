@@ -23,7 +23,10 @@ from orchestrator.home.clock import Clock, SystemClock
 from orchestrator.web.answers import homerun_problem, http_problem, problem
 from orchestrator.web.backend import Backend
 from orchestrator.web.commands import Commands
+from orchestrator.web.credentials import Credentials
 from orchestrator.web.guard import SECURITY_HEADERS, Guard
+from orchestrator.web.limiter import Limiter
+from orchestrator.web.login import Login
 from orchestrator.web.metrics import build_registry
 from orchestrator.web.reading import Reading
 from orchestrator.web.settings import Settings
@@ -46,9 +49,12 @@ def build_app(
     """
     clock = clock or SystemClock()
     streams = streams or Streams(backend)
+    credentials = Credentials(settings.token, settings.metrics_token, clock)
+    limiter = Limiter(clock)
+    login = Login(credentials, limiter, clock)
     app = Starlette(
-        routes=_routes(backend, clock, streams, registry or build_registry(backend, clock)),
-        middleware=[Middleware(Guard, settings=settings)],
+        routes=_routes(backend, clock, streams, registry or build_registry(backend, clock), login),
+        middleware=[Middleware(Guard, settings=settings, credentials=credentials, limiter=limiter)],
         exception_handlers={
             HomerunError: homerun_problem,
             HTTPException: http_problem,
@@ -57,14 +63,21 @@ def build_app(
         lifespan=_lifespan(streams),
     )
     app.state.streams = streams
+    app.state.credentials = credentials
     return app
 
 
 def _routes(
-    backend: Backend, clock: Clock, streams: Streams, registry: CollectorRegistry
+    backend: Backend, clock: Clock, streams: Streams, registry: CollectorRegistry, login: Login
 ) -> list[Route | Mount]:
-    api = [*streams.routes(), *Reading(backend).routes(), *Commands(backend, clock).routes()]
+    api = [
+        *streams.routes(),
+        *Reading(backend).routes(),
+        *Commands(backend, clock).routes(),
+        *login.api_routes(),
+    ]
     return [
+        *login.routes(),
         Route("/", _page),
         Route("/healthz", _healthy),
         Route("/metrics", _metrics(registry)),

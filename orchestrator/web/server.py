@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import socket
 import threading
@@ -18,26 +20,40 @@ from orchestrator.errors import HomerunError, Misconfigured, Refused
 from orchestrator.web.app import build_app
 from orchestrator.web.backend import Backend
 from orchestrator.web.guard import check_bind
+from orchestrator.web.patience import PatientProtocol
 from orchestrator.web.settings import settings_of
 from orchestrator.web.stream import Streams
+from orchestrator.web.tls import Tls
 
 log = logging.getLogger(__name__)
 
 #: what a request may still take when the daemon ends
 _GRACE_SECONDS = 1
 _START_TIMEOUT_SECONDS = 30.0
+_HANDSHAKE_SECONDS = 10.0
 
 
 class WebServer:
     """Listens on ``host``:``port`` (0: any free one); answers from ``start`` to ``stop``.
+
+    ``protocol`` is for tests that cannot wait.
 
     Raises:
         Refused: the port is taken, or belongs to root.
         Misconfigured: the host is no address of this machine.
     """
 
-    def __init__(self, *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        tls: Tls | None = None,
+        protocol: type[PatientProtocol] = PatientProtocol,
+    ) -> None:
         self._host = host
+        self.tls = tls
+        self._protocol = protocol
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._server: _Server | None = None
@@ -48,7 +64,10 @@ class WebServer:
     def url(self) -> str:
         """The page's address, without a slash at its end."""
         name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104 - where to look, not where to listen
-        return f"http://[{name}]:{self.port}" if ":" in name else f"http://{name}:{self.port}"
+        scheme = "https" if self.tls else "http"
+        return (
+            f"{scheme}://[{name}]:{self.port}" if ":" in name else f"{scheme}://{name}:{self.port}"
+        )
 
     def start(self, backend: Backend, config: Config) -> None:
         """Build the app for a configuration and serve it.
@@ -64,7 +83,7 @@ class WebServer:
         """Serve an app of ``build_app``; returns when it answers."""
         assert self._server is None, "a server is started once"
         self._streams = app.state.streams
-        self._server = server = _Server(_uvicorn_config(app))
+        self._server = server = _Server(_uvicorn_config(app, self._protocol, self.tls))
         self._thread = threading.Thread(
             target=server.live, args=(self._socket,), name="web", daemon=True
         )
@@ -112,16 +131,24 @@ class _Server(uvicorn.Server):
             self.run(sockets=[listening])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.ssl is not None:
+            # asyncio would wait a minute for a handshake that never comes.
+            loop = asyncio.get_running_loop()
+            loop.create_server = functools.partial(  # type: ignore[method-assign]  # uvicorn passes no timeout
+                loop.create_server, ssl_handshake_timeout=_HANDSHAKE_SECONDS
+            )
         try:
             await super().startup(sockets)
         finally:
             self.answers.set()
 
 
-def _uvicorn_config(app: Starlette) -> uvicorn.Config:
-    return uvicorn.Config(
+def _uvicorn_config(
+    app: Starlette, protocol: type[PatientProtocol], tls: Tls | None
+) -> uvicorn.Config:
+    config = uvicorn.Config(
         app,
-        http="h11",
+        http=protocol,
         loop="asyncio",
         ws="none",
         lifespan="on",
@@ -132,6 +159,10 @@ def _uvicorn_config(app: Starlette) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    config.load()
+    # uvicorn's own way takes file names, and could not be told of new ones.
+    config.ssl = tls.context if tls else None
+    return config
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -44,6 +44,20 @@ def test_values_arrive_with_their_types(file: Path) -> None:
     assert (config.power.idle_watts, config.power.busy_watts) == (20.0, 90.5)
 
 
+@pytest.mark.parametrize("given", ["tls_certificate_file", "tls_key_file"])
+def test_certificate_and_key_come_together(file: Path, given: str) -> None:
+    missing = {"tls_certificate_file", "tls_key_file"} - {given}
+    (problem,) = problems_of(file, f'[web]\n{given} = "x.pem"\n')
+    assert f"web.{missing.pop()}: give tls_certificate_file and tls_key_file" in problem
+
+
+def test_files_of_the_web_side_lie_beside_the_configuration(file: Path) -> None:
+    names = ("token_file", "metrics_token_file", "tls_certificate_file", "tls_key_file")
+    file.write_text("[web]\n" + "".join(f'{name} = "x"\n' for name in names))
+    web = c.load(file, {}).web
+    assert {getattr(web, name) for name in names} == {str(file.parent / "x")}
+
+
 def test_the_configuration_cannot_change_by_accident() -> None:
     with pytest.raises(ValidationError):
         c.Config().web.port = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.web.tools import tool_or_skip
+from tests.unit.web.tools import certificate, tool_or_skip
 
 from .exported import named_metrics, recorded_names
 
@@ -90,3 +91,18 @@ def test_the_configuration_is_clean_and_names_the_alertmanager_of_the_compose_fi
     read = yaml.safe_load(config.read_text(encoding="utf-8"))
     (manager,) = read["alerting"]["alertmanagers"]
     assert manager["static_configs"] == [{"targets": ["127.0.0.1:9093"]}]
+
+
+def test_the_lines_for_a_daemon_elsewhere_are_right_too(tmp_path: Path) -> None:
+    promtool = tool_or_skip("promtool", "prometheus")
+    token, authority = tmp_path / "token", certificate(tmp_path, "pc").certificate
+    token.write_text("correct-horse")
+    text = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
+    text = re.sub(r"^    #(?! \S)", "    ", text, flags=re.MULTILINE)
+    text = text.replace("/etc/prometheus/homerun-metrics-token", str(token))
+    config = tmp_path / "prometheus.yml"
+    config.write_text(text.replace("/etc/prometheus/homerun.pem", str(authority)))
+    parsed = yaml.safe_load(config.read_text())["scrape_configs"][0]
+    assert parsed["authorization"]["credentials_file"] == str(token)
+    done = subprocess.run([promtool, "check", "config", config], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()

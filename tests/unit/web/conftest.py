@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -56,9 +57,10 @@ def open_site(
     clock: FakeClock,
     settings: Settings,
     streams: Streams,
+    **server_options: Any,
 ) -> Site:
     """A server over ``backend`` that lives as long as ``stack``."""
-    server = WebServer(host="127.0.0.1", port=0)
+    server = WebServer(host="127.0.0.1", port=0, **server_options)
     stack.callback(stop, server)
     server.serve(build_app(backend, settings, clock=clock, streams=streams))
     # verify only costs time here: there is no TLS, but the certificates would be read.
@@ -86,10 +88,11 @@ def serve(backend: FakeBackend, clock: FakeClock, stopping: Stop) -> Iterator[Se
     """A function that serves this test's own backend, with settings and streams of its own."""
     with ExitStack() as stack:
 
-        def serving(settings: Settings | None = None, streams: Streams | None = None) -> Site:
-            return open_site(
-                stack, stopping, backend, clock, settings or Settings(), streams or Streams(backend)
-            )
+        def serving(
+            settings: Settings | None = None, streams: Streams | None = None, **options: Any
+        ) -> Site:
+            settings, streams = settings or Settings(), streams or Streams(backend)
+            return open_site(stack, stopping, backend, clock, settings, streams, **options)
 
         yield serving
 

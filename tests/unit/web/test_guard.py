@@ -10,7 +10,10 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from orchestrator.errors import Misconfigured
+from orchestrator.home.clock import FakeClock
+from orchestrator.web.credentials import Credentials
 from orchestrator.web.guard import MAX_BODY_BYTES, Guard, check_bind
+from orchestrator.web.limiter import Limiter
 from orchestrator.web.settings import Settings
 
 from .conftest import Serve, Site
@@ -224,9 +227,9 @@ def test_right_token_reads_and_commands(serve: Serve) -> None:
     assert post(site, **headers).status_code == 200
 
 
-def test_page_without_secrets_is_shown_before_the_token_is_known(serve: Serve) -> None:
+def test_what_holds_no_secrets_is_shown_before_the_token_is_known(serve: Serve) -> None:
     site = serve(Settings(token=TOKEN))
-    for path in ("/", "/static/homerun.js", "/healthz"):
+    for path in ("/login", "/static/homerun.js", "/healthz"):
         assert site.client.get(path).status_code == 200
 
 
@@ -285,7 +288,8 @@ def test_websocket_is_closed_before_it_reaches_the_app() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    guard = Guard(app, Settings())
+    clock = FakeClock()
+    guard = Guard(app, Settings(), Credentials("", "", clock), Limiter(clock))
     asyncio.run(guard({"type": "websocket", "headers": []}, receive, send))
     assert sent == [{"type": "websocket.close", "code": 1008}]
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 import socket
+import stat
 import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
-from orchestrator.config import Config, WebConfig
+from orchestrator.config import Config
 from orchestrator.errors import HomerunError, Misconfigured, Refused
 from orchestrator.web.app import build_app
 from orchestrator.web.fake import FakeBackend
 from orchestrator.web.server import WebServer
 from orchestrator.web.settings import Settings, settings_of
+from orchestrator.web_config import WebConfig
 
 
 def get(url: str) -> httpx.Response:
@@ -178,9 +180,22 @@ def test_token_file_without_a_plain_word_is_a_wrong_configuration(
         settings_of(WebConfig(token_file=str(path)))
 
 
-def test_missing_token_file_is_a_wrong_configuration(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="cannot be read"):
-        settings_of(WebConfig(token_file=str(tmp_path / "none")))
+def test_missing_token_file_is_made_once_and_is_ours_alone(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    config = WebConfig(token_file=str(path), metrics_token_file=str(tmp_path / "metrics"))
+    made = settings_of(config)
+    assert len(made.token) >= 32
+    assert made.token != made.metrics_token
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert settings_of(config) == made
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["metrics", "token"]
+    assert made.token not in repr(made)
+
+
+def test_token_file_that_cannot_be_made_is_a_wrong_configuration(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="cannot be made") as caught:
+        settings_of(WebConfig(token_file=str(tmp_path / "none" / "token")))
+    assert "web.token_file" in caught.value.fix
 
 
 def test_settings_come_from_the_configuration() -> None:
