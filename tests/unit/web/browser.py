@@ -108,10 +108,17 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def _ask_in_passing(self, expression: str) -> Any:
+        try:
+            return self.ask(expression)
+        except AssertionError:
+            return None
+
     def until(self, expression: str, timeout_seconds: float = 20.0) -> Any:
         """Wait until an expression becomes true; its value."""
         deadline = _clock.monotonic() + timeout_seconds
-        while not (value := self.ask(expression)):
+        # between two pages there is no body, and for a moment nobody to ask
+        while not (value := self._ask_in_passing(expression)):
             assert _clock.monotonic() < deadline, (
                 f"never true: {expression}; the page says: {self.ask('document.body.innerText')}"
             )
