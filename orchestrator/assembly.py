@@ -43,6 +43,7 @@ from orchestrator.surroundings import Lookout
 from orchestrator.tariff.http import RealHttp
 from orchestrator.tariff.keeper import PriceKeeper
 from orchestrator.thermal_sense import ThermalSense
+from orchestrator.throttle import DutyCycle
 from orchestrator.ups_sense import UpsSense
 from orchestrator.version import VERSION
 from orchestrator.web.server import WebServer
@@ -123,6 +124,8 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     bridge = _bridge(config, commands, clock, web.url, stack)
     parts = (store, supervisor, commands, prices, web, Calendar(), keeper, lookout, notifier)
     limiter = limiter_of(gpu, config.power, paths, stack)
+    if gpu is not None:
+        supervisor.throttle = DutyCycle(gpu, lambda: limiter.in_force)
     return Daemon(config, paths, *parts, bridge, limiter)
 
 

@@ -127,6 +127,9 @@ class Listener:
     def _phase(self, life: Life, event: m.Phase) -> None:
         if event.phase == life.last_phase_seen:
             return
+        if event.phase == "paused" and self._s.cycling:
+            life.last_phase_seen = "cycled"
+            return
         if event.phase == "paused":
             self._s.journal("paused", f"Paused at step {life.reached}.", run=life.run)
         elif life.last_phase_seen == "paused":

@@ -19,6 +19,7 @@ from orchestrator.domain import (
     Power,
     Register,
     Run,
+    Setpoint,
 )
 from orchestrator.endings import hopeless, how_it_ended
 from orchestrator.engine.base import (
@@ -41,6 +42,7 @@ from orchestrator.registrar import Registrar
 from orchestrator.senses import Moment, Sense, news
 from orchestrator.shelf import Shelf
 from orchestrator.store import Store
+from orchestrator.throttle import NoThrottle, Throttle
 from orchestrator.view import Situation, build
 from trainer.checkpoint import catalog
 from trainer.contract import messages as m
@@ -119,6 +121,10 @@ class Supervisor:
         self.orders = Orders()
         #: called after every tick, for the watchdog and for an end that is waited for
         self.after_tick: Callable[[], None] = lambda: None
+        #: obeys caps where the card's limit cannot be set
+        self.throttle: Throttle = NoThrottle()
+        #: it pauses for a part of a minute: nothing to write down
+        self.cycling = False
         #: who looks after the checkpoints
         self.shelf = Shelf()
         self._situation = Situation()
@@ -167,7 +173,7 @@ class Supervisor:
         """Sense, decide, act, and show."""
         self._account()
         run = self._look()
-        action = d.reconcile(self._situation.setpoint, self._observed(run), self._policy)
+        action = d.reconcile(self._throttled(), self._observed(run), self._policy)
         if self.hurried and self.life is not None and not self.life.killed:
             action = d.Action(d.Act.KILL, "told twice to stop, not needed any more")
         if action is not None:
@@ -178,6 +184,14 @@ class Supervisor:
             self.flush()
         self._publish()
         self.after_tick()
+
+    def _throttled(self) -> Setpoint:
+        situation, now = self._situation, self.clock.monotonic()
+        throttled = self.throttle.now(
+            situation.setpoint, situation.holds, now, computing=self.computing
+        )
+        self.cycling = throttled.effect is not situation.setpoint.effect
+        return throttled
 
     def _look(self) -> Run | None:
         """Sense and decide; the situation then says how things should be."""

@@ -12,6 +12,9 @@ from orchestrator.home.gpu import Gpu, GpuLost, NoRight, PowerLimits
 class Limiter(Protocol):
     """Called at every tick; it never raises."""
 
+    #: whether the cap that was wanted last is the card's limit, as far as the card allows
+    in_force: bool
+
     def apply(self, cap_watts: float | None) -> str:
         """Make ``cap_watts`` the limit, None the default. News in words, mostly none: ""."""
 
@@ -21,6 +24,8 @@ class Limiter(Protocol):
 
 class NoLimiter:
     """No card, or no right to limit it: running is running at full power."""
+
+    in_force = False
 
     def apply(self, cap_watts: float | None) -> str:
         return ""
@@ -41,6 +46,7 @@ class GpuLimiter:
         """
         self._gpu, self._mark = gpu, mark
         self._refused = ""
+        self.in_force = True
         self._set: float | None = None
         self._ours = mark is not None and mark.exists()
 
@@ -50,6 +56,7 @@ class GpuLimiter:
         try:
             limits = self._gpu.limits()
             if limits is None:
+                self.in_force = False
                 return ""
             wanted = _within(limits, cap_watts)
             if not self._in_force(wanted):
@@ -57,8 +64,9 @@ class GpuLimiter:
                 self._gpu.set_limit(wanted)
                 self._set = wanted
         except (NoRight, GpuLost, ValueError) as error:
+            self.in_force = False
             return self._tell(f"The power limit stays as it is: {error}")
-        self._refused = ""
+        self._refused, self.in_force = "", True
         self._claim(ours=cap_watts is not None)
         return ""
 
