@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # Tests side by side. JOBS=0 runs them in one process, as a debugger wants it.
 JOBS ?= 2
 
-.PHONY: run test check format bench-overhead bench-start bench-peer bench-planner bench-recipes gpu-check test-long clean
+.PHONY: run test check format bench-overhead bench-start bench-peer bench-planner bench-recipes soak gpu-check test-long clean
 
 run: $(VENV)/.run
 	@$(BIN)/homerun demo
@@ -57,6 +57,10 @@ bench-recipes: $(VENV)/.dev
 PRICES ?= ../shared/prices
 bench-planner: $(VENV)/.dev
 	nice $(BIN)/python -m tests.bench.planner $(PRICES) --out deploy/bench $(ARGS)
+
+# a simulated month, then a real hour; ARGS="--minutes 10" for less
+soak: $(VENV)/.dev
+	nice $(BIN)/python -m tests.bench.soak $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -124,9 +124,17 @@ class Month:
         self._level_since = start
         self.diary = Diary()
 
-    def run(self) -> Diary:
-        """Until the run is finished or the time is over."""
-        with _scratch() as root:
+    def run(
+        self, folder: Path | None = None, look: Callable[[datetime], None] = lambda now: None
+    ) -> Diary:
+        """Until the run is finished or the time is over.
+
+        Args:
+            folder: where the store lies; None is a directory in memory that is gone afterwards.
+            look: called whenever something has happened.
+        """
+        self._look = look
+        with _scratch() if folder is None else nullcontext(folder) as root:
             self._root = root
             self._store = Store.open(f"sqlite:///{root / 'homerun.sqlite'}")
             try:
@@ -146,6 +154,7 @@ class Month:
         while self._clock.now() < self._end:
             self._guests()
             self._settle()
+            self._look(self._clock.now())
             if self._finished():
                 self.diary.finish = self._clock.now()
                 break
