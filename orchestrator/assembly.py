@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import salvage
 from orchestrator.bridge import About, Bridge
 from orchestrator.busy_sense import BusySense
 from orchestrator.calendar import Calendar
@@ -36,6 +37,7 @@ from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
 from orchestrator.quiet_hours import quiet_of
 from orchestrator.quiet_sense import QuietSense
+from orchestrator.roster import RosterKeeper
 from orchestrator.senses import Sense
 from orchestrator.store import Store
 from orchestrator.supervisor import Count, Supervisor, Wake
@@ -67,13 +69,14 @@ class Daemon:
     notifier: Notifier
     bridge: Bridge | None
     limiter: Limiter
+    #: beside the embedded store; None where the store is a server's or somewhere else
+    roster: RosterKeeper | None
 
 
 def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
     """Build everything; ``stack`` takes it down again. Raises HomerunError when it cannot be."""
     clock = SystemClock()
-    store = Store.open(_store_url(config, paths))
-    stack.callback(store.close)
+    store, roster = _open_store(config, paths, clock, stack)
     runtime = runtime_dir(paths.state)
 
     prices = PriceKeeper(config.tariff, store, RealHttp(clock), clock, seed=boot_id())
@@ -119,6 +122,8 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
         count=lambda run, total: supervisor.inbox.put(Count(run, total)),
     )
     supervisor.shelf = keeper
+    if roster is not None:
+        supervisor.keep_roster = lambda: roster.keep(clock.now())
     commands = Commands(store, supervisor, config, prices, keeper, lookout)
     notifier = Notifier(os.environ)
     bridge = _bridge(config, commands, clock, web.url, stack)
@@ -126,7 +131,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     limiter = limiter_of(gpu, config.power, paths, stack)
     if gpu is not None:
         supervisor.throttle = DutyCycle(gpu, lambda: limiter.in_force)
-    return Daemon(config, paths, *parts, bridge, limiter)
+    return Daemon(config, paths, *parts, bridge, limiter, roster)
 
 
 def _bridge(
@@ -191,7 +196,22 @@ def policy_of(config: Config) -> Policy:
     )
 
 
-def _store_url(config: Config, paths: Paths) -> str:
+def _open_store(
+    config: Config, paths: Paths, clock: Clock, stack: contextlib.ExitStack
+) -> tuple[Store, RosterKeeper | None]:
+    if config.store.url or config.store.url_file:
+        store = Store.open(_store_url(config))
+        stack.callback(store.close)
+        return store, None
+    opened = salvage.open_store(paths, clock.now())
+    roster = RosterKeeper(opened.store, paths.roster, opened.identity)
+    # the callbacks run backwards: the closed file is what the next start compares
+    stack.callback(roster.remember, paths.store)
+    stack.callback(opened.store.close)
+    return opened.store, roster
+
+
+def _store_url(config: Config) -> str:
     if config.store.url_file:
         try:
             return Path(config.store.url_file).read_text(encoding="utf-8").strip()
@@ -200,4 +220,4 @@ def _store_url(config: Config, paths: Paths) -> str:
                 f"store.url_file {config.store.url_file} cannot be read: {error}",
                 "write the database's URL into it (mode 0600), or unset store.url_file",
             ) from None
-    return config.store.url or f"sqlite:///{paths.store}"
+    return config.store.url

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import salvage
 from orchestrator.courier import Courier
 from orchestrator.home.messenger import AppriseMessenger
 from orchestrator.keeper import tend_active
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def fill(daemon: Daemon) -> None:
     """All that has its times."""
-    if not daemon.config.store.url and not daemon.config.store.url_file:
+    if daemon.roster is not None:
         daemon.calendar.daily(4, 30, "store-backup", lambda: backup_store(daemon))
     daemon.calendar.every(
         timedelta(hours=1), "retention", lambda: tend_active(daemon.keeper, daemon.commands.runs())
@@ -73,4 +74,5 @@ def rate_again(daemon: Daemon) -> None:
 
 def backup_store(daemon: Daemon) -> None:
     """Copy the embedded database; replaces yesterday's copy only when today's is whole."""
-    daemon.store.backup(daemon.paths.backup)
+    if daemon.roster is not None:
+        salvage.back_up(daemon.store, daemon.paths, daemon.roster)

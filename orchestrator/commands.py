@@ -324,6 +324,7 @@ class Commands:
         return hold
 
     def _wake(self, *, forgive: bool = False) -> None:
+        self._supervisor.keep_roster()
         self._supervisor.inbox.put(Wake(commanded=True, forgive=forgive))
 
 

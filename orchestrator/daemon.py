@@ -20,10 +20,11 @@ from orchestrator import chores
 from orchestrator.assembly import Daemon, assemble
 from orchestrator.config import Config
 from orchestrator.domain import RunState, to_json
-from orchestrator.errors import Refused
+from orchestrator.errors import HomerunError, Refused
 from orchestrator.last_words import last_words
 from orchestrator.mainloop import MainLoop
 from orchestrator.paths import Paths
+from orchestrator.store import StoreDamaged
 from orchestrator.supervisor import Supervisor
 from orchestrator.version import VERSION
 
@@ -53,7 +54,7 @@ def run_daemon(
         with contextlib.ExitStack() as stack:
             daemon = assemble(config, paths, stack)
             name = _submit_first(daemon, first_run)
-            _run(daemon, watch, name if until_finished else None)
+            _run_or_restart(daemon, watch, name if until_finished else None)
             for text in last_words(daemon, name):
                 print(text, file=sys.stderr if watch is None else sys.stdout)
             return 0
@@ -122,6 +123,16 @@ def _submit_first(daemon: Daemon, spec: dict[str, Any] | None) -> str | None:
     if spec["name"] not in known:
         daemon.commands.submit(spec, priority=0, source="demo")
     return str(spec["name"])
+
+
+def _run_or_restart(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
+    try:
+        _run(daemon, watch, until)
+    except StoreDamaged as error:
+        if daemon.roster is not None:
+            # no configuration to be corrected: the next start salvages it, so systemd may try
+            error.exit_code = HomerunError.exit_code
+        raise
 
 
 def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:

@@ -38,6 +38,16 @@ class Paths:
         return self.state / "homerun-backup.sqlite"
 
     @property
+    def older_backup(self) -> Path:
+        """The copy before that one."""
+        return self.state / "homerun-backup-older.sqlite"
+
+    @property
+    def roster(self) -> Path:
+        """What of the store must outlive the store."""
+        return self.state / "roster.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the daemon that owns this directory."""
         return self.state / "daemon.lock"

@@ -125,6 +125,8 @@ class Supervisor:
         self.throttle: Throttle = NoThrottle()
         #: it pauses for a part of a minute: nothing to write down
         self.cycling = False
+        #: what must outlive the store is written beside it: after every command and every flush
+        self.keep_roster: Callable[[], None] = lambda: None
         #: who looks after the checkpoints
         self.shelf = Shelf()
         self._situation = Situation()
@@ -141,6 +143,7 @@ class Supervisor:
         self.books = Books(self.store, self._boot_id, self.ledger)
         self.books.flush(now)
         self._look()
+        self.keep_roster()
         self._publish()
 
     def drain(self) -> None:
@@ -249,6 +252,7 @@ class Supervisor:
     def flush(self) -> None:
         """Write the books."""
         self.books.flush(self.clock.now())
+        self.keep_roster()
         self._last_flush = self.clock.monotonic()
 
     @property

@@ -112,7 +112,7 @@ def _check(path: Path) -> None:
         # read-only, so that looking at a damaged file cannot change it
         found = _problems(path, "ro")
     except sqlite3.Error as error:
-        if is_damage(error):
+        if is_damage(error) or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_READ:
             raise StoreDamaged.at(str(path), str(error)) from error
         raise Misconfigured(f"the store {path} cannot be opened: {error}", _FIX) from error
     if found != ["ok"]:
@@ -121,9 +121,14 @@ def _check(path: Path) -> None:
 
 def _problems(path: Path, mode: str) -> list[str]:
     uri = f"file:{urllib.parse.quote(str(path.absolute()))}?mode={mode}"
+    # a log that an orderly end would have taken away might be another database's: whether tables
+    # and indexes still fit together is asked as well then
+    log = path.with_name(f"{path.name}-wal")
+    unclean = log.exists() and log.stat().st_size > 0
+    look = "integrity_check(3)" if unclean else "quick_check(3)"
     try:
         with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
-            return [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+            return [row[0] for row in connection.execute(f"PRAGMA {look}")]
     except sqlite3.OperationalError as error:
         # the power failed while the very first start made the file: what it began is taken back,
         # and that alone needs a writer

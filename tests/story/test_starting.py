@@ -65,14 +65,22 @@ def test_a_state_directory_that_cannot_be_written_is_named(house: House) -> None
     assert "daemon.state_dir" in output
 
 
-def test_a_garbage_store_is_not_overwritten(house: House) -> None:
-    house.state.mkdir()
+def test_a_garbage_store_is_set_aside_and_the_run_goes_on(house: House) -> None:
+    """Even without any backup: the roster knows the run, its directory the checkpoints."""
+    house.start()
+    house.submit(steps=40)
+    house.wait_step(3)
+    assert house.terminate() == 0
     store = house.state / "homerun.sqlite"
     store.write_bytes(b"this is no database" * 500)
-    code, output = start_and_fail(house)
-    assert code == 78
-    assert "damaged" in output
-    assert store.read_bytes() == b"this is no database" * 500
+    house.start()
+    house.wait_finished()
+    entry = next(item for item in house.journal() if item["kind"] == "store_salvaged")
+    assert f"The store {store} is damaged" in entry["message"]
+    assert "From the roster came back: tiny" in entry["message"]
+    aside = next(house.state.glob("damaged-store-*"))
+    assert (aside / store.name).read_bytes() == b"this is no database" * 500
+    assert max(house.run_record()["attempts"], key=lambda one: one["number"])["number"] > 1
 
 
 def test_no_start_on_a_public_address_without_a_token(house: House) -> None:

@@ -1,0 +1,339 @@
+"""The store damaged, gone, cut or another one's: named, set aside, and the runs go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator import roster as rosters
+from orchestrator import salvage
+from orchestrator.domain import Effect, Hold, Reason, RunState
+from orchestrator.errors import Misconfigured
+from orchestrator.paths import Paths
+from orchestrator.recovery import index_checkpoints
+from orchestrator.roster import RosterKeeper
+from orchestrator.store import Store
+from tests.unit.checkpoint.plain import commit_plain
+from tests.unit.store.world import START, later, submit
+
+PAUSE = Hold(Reason.USER, Effect.PAUSE, "cli", START, None, "a film", "new")
+
+
+class Home:
+    """A state directory with a closed store: run ``old`` in the backup, ``new`` only later."""
+
+    def __init__(self, state: Path) -> None:
+        self.paths = Paths(state)
+        self.told = ""
+
+    def fill(self) -> None:
+        self.paths.runs.mkdir(parents=True)
+        store, keeper = self.open()
+        submit(store, "old")
+        with store.transaction() as tx:
+            tx.runs.set_state("old", RunState.ACTIVE, START)
+        keeper.keep(START)
+        salvage.back_up(store, self.paths, keeper)
+        submit(store, "new", priority=7)
+        with store.transaction() as tx:
+            tx.runs.set_state("old", RunState.FINISHED, later(9))
+            tx.runs.update("old", bits_per_byte=0.75)
+            tx.holds.add(PAUSE)
+            for number in range(300):
+                tx.journal.write("tick", f"{number} " + "x" * 400, later(10))
+        keeper.keep(later(10))
+        self.close(store, keeper)
+
+    def open(self) -> tuple[Store, RosterKeeper]:
+        opened = salvage.open_store(self.paths, later(100))
+        self.told = " ".join(opened.told)
+        return opened.store, RosterKeeper(opened.store, self.paths.roster, opened.identity)
+
+    def close(self, store: Store, keeper: RosterKeeper) -> None:
+        store.close()
+        keeper.remember(self.paths.store)
+
+    def aside(self) -> list[str]:
+        return sorted(
+            f"{path.name}"
+            for place in self.paths.state.glob("damaged-*")
+            for path in place.iterdir()
+        )
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two of them, made once and copied: each is a homerun of its own."""
+    made = [tmp_path_factory.mktemp("homes") / name for name in ("mine", "theirs")]
+    for path in made:
+        Home(path).fill()
+    return made
+
+
+@pytest.fixture
+def home(homes: list[Path], tmp_path: Path) -> Home:
+    for path, name in zip(homes, ("state", "other"), strict=True):
+        shutil.copytree(path, tmp_path / name)
+    return Home(tmp_path / "state")
+
+
+def flip(path: Path, at: int, *, quietly: bool = False) -> None:
+    """Another bit in the file; ``quietly`` as a rotten disk does it, without a new time."""
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[at] ^= 4
+    path.write_bytes(content)
+    if quietly:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def overwrite_a_page(home: Home) -> None:
+    content = bytearray(home.paths.store.read_bytes())
+    content[8192:12288] = b"\xa5" * 4096
+    home.paths.store.write_bytes(content)
+
+
+def flip_a_bit_of_a_text(home: Home) -> None:
+    """No structure is hurt: only a checksum can tell."""
+    at = home.paths.store.read_bytes().index(b"xxxxxxxx")
+    flip(home.paths.store, at, quietly=True)
+
+
+def cut_in_half(home: Home) -> None:
+    os.truncate(home.paths.store, home.paths.store.stat().st_size // 2)
+
+
+def empty(home: Home) -> None:
+    os.truncate(home.paths.store, 0)
+
+
+def fill_with_zeros(home: Home) -> None:
+    home.paths.store.write_bytes(bytes(home.paths.store.stat().st_size))
+
+
+def lose(home: Home) -> None:
+    home.paths.store.unlink()
+
+
+def swap_with_another_homerun(home: Home) -> None:
+    other = Home(home.paths.state.parent / "other")
+    shutil.copyfile(other.paths.store, home.paths.store)
+
+
+def log_of_another_homerun(home: Home) -> None:
+    """A write-ahead log says nowhere to which database it belongs."""
+    other = Home(home.paths.state.parent / "other")
+    store, _ = other.open()
+    for number in range(5):
+        submit(store, f"theirs-{number}")
+    log = other.paths.store.with_name("homerun.sqlite-wal")
+    shutil.copyfile(log, home.paths.store.with_name("homerun.sqlite-wal"))
+    store.close()
+
+
+DAMAGES = [
+    (overwrite_a_page, "is damaged: "),
+    (flip_a_bit_of_a_text, "is damaged: its bytes are not those that homerun wrote"),
+    (cut_in_half, "is damaged: "),
+    (empty, "is empty"),
+    (fill_with_zeros, "is damaged: "),
+    (lose, "is missing"),
+    (swap_with_another_homerun, "belongs to another homerun"),
+    (log_of_another_homerun, "belongs to another homerun"),
+]
+
+
+@pytest.mark.parametrize(("damage", "expected"), DAMAGES)
+def test_damage_is_named_kept_and_recovered_from(
+    home: Home, damage: Callable[[Home], None], expected: str
+) -> None:
+    damage(home)
+    before = home.paths.store.read_bytes() if home.paths.store.exists() else None
+    store, keeper = home.open()
+    assert f"{home.paths.store} {expected}" in home.told
+    assert "goes on from its backup of" in home.told
+    if before is not None:
+        aside = next(home.paths.state.glob("damaged-store-20261201T*"))
+        assert (aside / "homerun.sqlite").read_bytes() == before
+        assert expected in (aside / "WHY.txt").read_text()
+        assert str(aside) in home.told
+    with store.transaction() as tx:
+        runs = {run.name: (run.state, run.priority, run.bits_per_byte) for run in tx.runs.all()}
+        holds = [(hold.run, hold.detail) for hold in tx.holds.active(later(100))]
+        entry = tx.journal.newest(1)[0]
+    assert runs == {
+        "old": (RunState.FINISHED, 0, 0.75),
+        "new": (RunState.QUEUED, 7, None),
+    }
+    assert holds == [("new", "a film")]
+    assert (entry.kind, entry.severity) == ("store_salvaged", "error")
+    assert entry.message == home.told
+    home.close(store, keeper)
+    store, _ = home.open()
+    assert home.told == ""
+    store.close()
+
+
+def test_a_power_cut_is_no_damage_and_loses_no_log(home: Home, tmp_path: Path) -> None:
+    store, keeper = home.open()
+    submit(store, "newest")
+    keeper.keep(later(20))
+    after = Paths(tmp_path / "after")
+    shutil.copytree(home.paths.state, after.state)
+    store.close()
+    opened = salvage.open_store(after, later(100))
+    assert opened.told == ()
+    with opened.store.transaction() as tx:
+        assert tx.runs.get("newest")
+    opened.store.close()
+
+
+@pytest.mark.parametrize("left", [0, 0.4])
+def test_a_log_that_was_lost_or_cut_is_noticed_and_no_run_is_lost(
+    home: Home, tmp_path: Path, left: float
+) -> None:
+    """What the log held looks to SQLite as if it had never been written."""
+    store, keeper = home.open()
+    submit(store, "newest")
+    with store.transaction() as tx:
+        tx.journal.write("tick", "x", later(19))
+    keeper.keep(later(20))
+    after = Paths(tmp_path / "after")
+    shutil.copytree(home.paths.state, after.state)
+    store.close()
+    log = after.store.with_name("homerun.sqlite-wal")
+    os.truncate(log, int(log.stat().st_size * left))
+    opened = salvage.open_store(after, later(100))
+    assert "has gone back: its journal ends at entry" in opened.told[0]
+    with opened.store.transaction() as tx:
+        assert tx.runs.get("newest")
+    opened.store.close()
+
+
+def test_without_a_whole_backup_the_store_is_made_anew(home: Home) -> None:
+    overwrite_a_page(home)
+    flip(home.paths.backup, 5000, quietly=True)
+    checkpoint = commit_plain(home.paths.run("old"), 3)
+    store, _ = home.open()
+    assert f"{home.paths.backup} is damaged" in home.told
+    assert "There is no whole backup" in home.told
+    assert {"homerun-backup.sqlite", "homerun.sqlite", "WHY.txt"} <= set(home.aside())
+    with store.transaction() as tx:
+        runs = tx.runs.all()
+        assert {run.name for run in runs} == {"old", "new"}
+    index_checkpoints(store, runs, home.paths.runs, later(101))
+    with store.transaction() as tx:
+        assert [row.name for row in tx.checkpoints.of("old")] == [checkpoint.name]
+    store.close()
+
+
+def test_the_older_backup_serves_when_the_newest_is_damaged(home: Home) -> None:
+    store, keeper = home.open()
+    salvage.back_up(store, home.paths, keeper)
+    home.close(store, keeper)
+    overwrite_a_page(home)
+    home.paths.backup.write_bytes(b"garbage" * 2000)
+    store, _ = home.open()
+    assert f"The backup {home.paths.backup} is damaged" in home.told
+    assert "goes on from its backup" in home.told
+    store.close()
+
+
+def test_without_backup_and_roster_the_runs_are_found_on_the_disk_and_held(home: Home) -> None:
+    """Nobody knows whether they should run: a person says so."""
+    spec = rosters.read(home.paths.roster).runs[0].spec  # type: ignore[union-attr] # it is there
+    for path in home.paths.state.glob("*.sqlite"):
+        path.write_bytes(b"garbage" * 2000)
+    home.paths.roster.write_text("garbage")
+    home.paths.run("old").mkdir()
+    record = {"format": 1, "spec": {**spec, "name": "old"}}
+    (home.paths.run("old") / "run.json").write_text(json.dumps(record))
+    home.paths.run("strange").mkdir()
+    (home.paths.run("strange") / "run.json").write_text("{")
+    store, _ = home.open()
+    assert "Found on the disk and held: old." in home.told
+    with store.transaction() as tx:
+        assert [(run.name, run.state) for run in tx.runs.all()] == [("old", RunState.QUEUED)]
+        assert [(hold.run, hold.effect) for hold in tx.holds.active(later(100))] == [
+            ("old", Effect.PAUSE)
+        ]
+    store.close()
+
+
+def test_a_salvage_that_was_cut_short_is_finished_by_the_next_start(home: Home) -> None:
+    overwrite_a_page(home)
+    aside = home.paths.state / "damaged-store-20261201T000000Z"
+    aside.mkdir()
+    home.paths.store.rename(aside / "homerun.sqlite")
+    store, _ = home.open()
+    assert "is missing" in home.told
+    with store.transaction() as tx:
+        assert {run.name for run in tx.runs.all()} == {"old", "new"}
+    store.close()
+
+
+def test_a_store_that_somebody_put_there_on_purpose_is_used(home: Home) -> None:
+    """A copy of one's own store, by hand, has another time: no rotten disk does that."""
+    shutil.copyfile(home.paths.backup, home.paths.store)
+    store, _ = home.open()
+    assert "is damaged" not in home.told
+    with store.transaction() as tx:
+        assert {run.name for run in tx.runs.all()} == {"old", "new"}
+    store.close()
+
+
+def test_a_store_of_a_newer_homerun_is_no_damage(home: Home) -> None:
+    store, keeper = home.open()
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9001'")
+    home.close(store, keeper)
+    with pytest.raises(Misconfigured, match="newer homerun"):
+        home.open()
+    assert home.aside() == []
+
+
+def test_a_first_start_is_silent(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    opened = salvage.open_store(paths, START)
+    assert opened.told == ()
+    assert opened.identity == salvage.identity_of(paths.store) > 0
+    opened.store.close()
+
+
+def test_the_roster_is_written_only_when_something_changed(home: Home) -> None:
+    store, keeper = home.open()
+    keeper.keep(later(20))
+    written = home.paths.roster.stat().st_mtime_ns
+    keeper.keep(later(21))
+    assert home.paths.roster.stat().st_mtime_ns == written
+    submit(store, "third")
+    keeper.keep(later(22))
+    known = rosters.read(home.paths.roster)
+    assert known is not None
+    assert {run.name for run in known.runs} == {"old", "new", "third"}
+    store.close()
+
+
+def test_a_roster_with_a_flipped_bit_is_not_used(home: Home) -> None:
+    flip(home.paths.roster, 200)
+    assert rosters.read(home.paths.roster) is None
+    store, _ = home.open()
+    assert home.told == ""
+    store.close()
+
+
+def test_a_roster_that_cannot_be_written_harms_nobody(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, keeper = home.open()
+    home.paths.roster.unlink()
+    home.paths.roster.mkdir()
+    submit(store, "third")
+    keeper.keep(later(22))
+    assert "could not be written" in caplog.text
+    store.close()
