@@ -68,7 +68,7 @@ def test_a_state_directory_that_cannot_be_written_is_named(house: House) -> None
 def test_a_garbage_store_is_set_aside_and_the_run_goes_on(house: House) -> None:
     """Even without any backup: the roster knows the run, its directory the checkpoints."""
     house.start()
-    house.submit(steps=40)
+    house.submit(steps=20)
     house.wait_step(3)
     assert house.terminate() == 0
     store = house.state / "homerun.sqlite"
