@@ -55,6 +55,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "serve": "serve:serve",
         "config": "config:config",
         "doctor": "doctor:doctor",
+        "bundle": "bundle:bundle",
         "service": "service:service",
         "healthcheck": "health:healthcheck",
         "version": "version:version",

@@ -21,7 +21,7 @@ _PACKAGES = ("torch", "ray", "numpy", "safetensors", "tiktoken", "rustbpe", "sql
 @click.pass_obj
 def version(session: Session, as_json: bool) -> None:
     """Show the versions of homerun, daemon and libraries."""
-    found = _versions(session)
+    found = versions(session)
     if as_json:
         emit("version", found)
         return
@@ -40,7 +40,8 @@ def installed(package: str) -> str | None:
         return None
 
 
-def _versions(session: Session) -> dict[str, Any]:
+def versions(session: Session) -> dict[str, Any]:
+    """As JSON; what is missing is None."""
     return {
         "homerun": VERSION,
         "daemon": _daemon_version(session),
