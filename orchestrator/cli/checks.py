@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import enum
 import getpass
 import platform
 import shutil
@@ -13,11 +12,12 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import price_check, quiet_check, render
+from orchestrator.cli import power_checks, price_check, quiet_check, render
+from orchestrator.cli.check import Check as Check
+from orchestrator.cli.check import State as State
 from orchestrator.cli.groups.version import installed
 from orchestrator.cli.session import Session
 from orchestrator.errors import HomerunError, Misconfigured
@@ -56,24 +56,6 @@ _WARN_BELOW_BYTES = 10_000_000_000
 _TIME_ERROR = 5
 
 
-class State(enum.StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the doctor."""
-
-    name: str
-    state: State
-    message: str
-    fix: str = ""
-
-
 def run_all(session: Session) -> Iterator[Check]:
     """Every check, as soon as it is done."""
     yield python_version(sys.version_info[:2])
@@ -89,6 +71,7 @@ def run_all(session: Session) -> Iterator[Check]:
         yield from quiet_hours(session, loaded.config)
         yield ups(loaded.config)
         yield from meter(session, loaded.config)
+        yield from power_checks.run_all(loaded.config.power, session.clock)
     yield gpu()
     yield clock_synchronised()
     yield from lingering(session)

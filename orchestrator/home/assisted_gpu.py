@@ -33,6 +33,12 @@ class PowerClient:
             kind = _REFUSALS.get(str(answer.get("error")), NoRight)
             raise kind(str(answer.get("text", "homerun-power refused without a word"))[:200])
 
+    def check(self) -> None:
+        """Raises NoRight when the helper is not there, or not for us. Changes nothing."""
+        answer = self._ask({"do": "limits"})
+        if answer.get("ok") is not True:
+            raise NoRight(str(answer.get("text", "homerun-power refused without a word"))[:200])
+
     def close(self) -> None:
         """Let go; the helper restores the default."""
         if self._connection is not None:

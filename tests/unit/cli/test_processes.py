@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pty
@@ -89,11 +90,13 @@ def test_a_terminal_without_unicode_gets_plain_signs(double: ApiDouble) -> None:
 
 def read_until(terminal: int, pattern: str, seconds: float = 30.0) -> str:
     text, end = "", time.monotonic() + seconds  # noqa: TID251 - the deadline of a real process
+    # a read may end in the middle of a sign
+    decoder = codecs.getincrementaldecoder("utf-8")()
     while not re.search(pattern, text):
         left = end - time.monotonic()  # noqa: TID251 - the deadline of a real process
         assert left > 0, f"no {pattern!r} in {text!r}"
         if select.select([terminal], [], [], left)[0]:
-            text += os.read(terminal, 65536).decode()
+            text += decoder.decode(os.read(terminal, 65536))
     return text
 
 
