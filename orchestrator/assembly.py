@@ -13,6 +13,7 @@ from orchestrator.bridge import About, Bridge
 from orchestrator.busy_sense import BusySense
 from orchestrator.calendar import Calendar
 from orchestrator.card import card_of, limiter_of, meter_for
+from orchestrator.charting import Chart, chart_of
 from orchestrator.commands import Commands
 from orchestrator.config import Config
 from orchestrator.decide import Policy
@@ -48,6 +49,7 @@ from orchestrator.thermal_sense import ThermalSense
 from orchestrator.throttle import DutyCycle
 from orchestrator.ups_sense import UpsSense
 from orchestrator.version import VERSION
+from orchestrator.view import Figures
 from orchestrator.web.server import WebServer
 from orchestrator.web.tls import tls_of
 
@@ -71,6 +73,7 @@ class Daemon:
     limiter: Limiter
     #: beside the embedded store; None where the store is a server's or somewhere else
     roster: RosterKeeper | None
+    chart: Chart
 
 
 def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
@@ -95,6 +98,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     ups = _ups(config, clock, stack)
     gpu = card_of(config.power, clock, stack, lambda: supervisor.computing)
     lookout = Lookout(clock, _volumes(paths), ups, gpu)
+    senses = _senses(config, ups, gpu, save=lambda: supervisor.inbox.put(SaveOrder("thermal")))
     supervisor = Supervisor(
         store=store,
         engine=lambda notify: EngineClient(
@@ -110,7 +114,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
         paths=paths,
         daemon=view,
         boot_id=boot_id(),
-        senses=_senses(config, ups, gpu, save=lambda: supervisor.inbox.put(SaveOrder("thermal"))),
+        senses=senses,
         ledger=LedgerKeeper(prices),
     )
     keeper = Keeper(
@@ -124,14 +128,18 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     supervisor.shelf = keeper
     if roster is not None:
         supervisor.keep_roster = lambda: roster.keep(clock.now())
-    commands = Commands(store, supervisor, config, prices, keeper, lookout)
+    # Only now, for a simulated card is asked here and asks the supervisor.
+    chart = chart_of(config, store, prices, gpu, clock)
+    senses.append(chart.navigator)
+    supervisor.figures = lambda: Figures(chart.navigator.view(), chart.bills.known)
+    commands = Commands(store, supervisor, config, prices, keeper, lookout, chart.navigator)
     notifier = Notifier(os.environ)
     bridge = _bridge(config, commands, clock, web.url, stack)
     parts = (store, supervisor, commands, prices, web, Calendar(), keeper, lookout, notifier)
     limiter = limiter_of(gpu, config.power, paths, stack)
     if gpu is not None:
         supervisor.throttle = DutyCycle(gpu, lambda: limiter.in_force)
-    return Daemon(config, paths, *parts, bridge, limiter, roster)
+    return Daemon(config, paths, *parts, bridge, limiter, roster, chart)
 
 
 def _bridge(

@@ -11,6 +11,11 @@ from orchestrator.courier import Courier
 from orchestrator.home.messenger import AppriseMessenger
 from orchestrator.keeper import tend_active
 from orchestrator.notices import Budget
+from orchestrator.supervisor import Wake
+
+#: a look takes microseconds where there is no reason to plan
+_PLANNING = timedelta(seconds=2)
+_BILLS = timedelta(minutes=5)
 
 if TYPE_CHECKING:
     from orchestrator.assembly import Daemon
@@ -28,6 +33,10 @@ def fill(daemon: Daemon) -> None:
         daemon.calendar.every(timedelta(minutes=10), "certificate", lambda: renew(daemon))
     if daemon.config.tariff.configured:
         daemon.calendar.every(timedelta(minutes=30), "ledger-rating", lambda: rate_again(daemon))
+    daemon.calendar.every(_PLANNING, "plan", lambda: consider_plan(daemon))
+    daemon.calendar.every(
+        _BILLS, "bills", lambda: daemon.chart.bills.refresh(daemon.supervisor.clock.now())
+    )
     if daemon.config.tariff.service:
         daemon.calendar.every(timedelta(seconds=5), "prices", daemon.prices.refresh)
         daemon.calendar.daily(4, 50, "price-retention", daemon.prices.forget_old)
@@ -64,6 +73,18 @@ def renew(daemon: Daemon) -> None:
     """Take a certificate into use that was renewed since."""
     if daemon.web.tls is not None and daemon.web.tls.renew():
         daemon.supervisor.journal("certificate_renewed", "A new TLS certificate is in use.")
+
+
+def consider_plan(daemon: Daemon) -> None:
+    """Measure the run, and plan again where there is a reason to."""
+    supervisor = daemon.supervisor
+    if not daemon.chart.bills.ready:
+        daemon.chart.bills.refresh(supervisor.clock.now())
+    snapshot = supervisor.board.snapshot()
+    news = daemon.chart.navigator.consider(snapshot)
+    if news and snapshot.run is not None:
+        supervisor.journal("planned", news, run=snapshot.run.name)
+        supervisor.inbox.put(Wake())
 
 
 def rate_again(daemon: Daemon) -> None:

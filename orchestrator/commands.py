@@ -24,11 +24,14 @@ from orchestrator.domain import (
     Snapshot,
 )
 from orchestrator.errors import HomerunError, Invalid, Misconfigured, NotFound, Refused
+from orchestrator.goals import Goal, RunGoal
 from orchestrator.keeper import Keeper
 from orchestrator.ledger.keeper import everything
 from orchestrator.ledger.summary import By, EnergySummary, summarize
+from orchestrator.navigator import Navigator
 from orchestrator.orders import SaveOrder
 from orchestrator.restoring import bring_back
+from orchestrator.schedule_report import CurveReport, ScheduleReport
 from orchestrator.store import Store, Transaction
 from orchestrator.supervisor import Supervisor, Wake
 from orchestrator.surroundings import Lookout, Surroundings
@@ -58,6 +61,7 @@ class Commands:
         prices: PriceKeeper,
         keeper: Keeper,
         lookout: Lookout,
+        navigator: Navigator,
     ) -> None:
         self._store = store
         self._prices = prices
@@ -65,6 +69,7 @@ class Commands:
         self._config = config
         self._keeper = keeper
         self._lookout = lookout
+        self._navigator = navigator
 
     # --- readers ----------------------------------------------------------------------------
 
@@ -131,6 +136,12 @@ class Commands:
             everything(self._store), by, self._prices.zone, now, self._prices.slots_between
         )
 
+    def schedule(self, hours: int) -> ScheduleReport:
+        return self._navigator.schedule(self.snapshot(), hours)
+
+    def schedule_curve(self) -> CurveReport:
+        return self._navigator.curve(self.snapshot())
+
     def config_view(self) -> dict[str, Any]:
         return configuration.view(self._config)
 
@@ -176,6 +187,23 @@ class Commands:
             cancelled = _known(tx, run)
         self._wake()
         return cancelled
+
+    def set_goal(self, run: str, goal: Goal, source: str) -> RunGoal:
+        now = self._supervisor.clock.now()
+        wanted = goal.checked(now)
+        with self._store.transaction() as tx:
+            known = _known(tx, run)
+            if known.state in (RunState.FINISHED, RunState.CANCELLED):
+                raise Refused(f"{run} is already {known.state}", "homerun runs")
+            kept = tx.goals.put(
+                RunGoal(run, wanted.kind, now, wanted.deadline, wanted.slack, wanted.money)
+            )
+            tx.journal.write(
+                "goal_set", f"{run}: {wanted.words}.", now, run=run, data={"source": source}
+            )
+        self._navigator.touch()
+        self._wake()
+        return kept
 
     def pause(
         self, *, run: str | None, until: datetime | None, release: bool, detail: str, source: str

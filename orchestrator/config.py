@@ -20,6 +20,7 @@ from orchestrator.durations import format_seconds
 from orchestrator.errors import Misconfigured
 from orchestrator.mistakes import problem
 from orchestrator.mqtt_config import MqttConfig
+from orchestrator.plan_config import PlanConfig
 from orchestrator.power_config import PowerConfig
 from orchestrator.quiet_hours import QuietHoursConfig
 from orchestrator.section import Duration, Section, seconds
@@ -196,6 +197,7 @@ class Config(Section):
     store: StoreConfig = StoreConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tariff: TariffConfig = TariffConfig()
+    plan: PlanConfig = PlanConfig()
     quiet_hours: QuietHoursConfig = QuietHoursConfig()
     thermal: ThermalConfig = ThermalConfig()
     gpu_busy: GpuBusyConfig = GpuBusyConfig()

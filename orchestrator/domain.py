@@ -275,6 +275,44 @@ class RunView:
 
 
 @dataclass(frozen=True)
+class PlanView:
+    """The active run's plan in short. None means unknown, or that there is none."""
+
+    #: off, deadline, slack, budget, value
+    goal: str
+    #: cheapest, flat_out, catching_up, fallback, budget, value; empty without a plan
+    mode: str
+    made: datetime | None
+    #: in words: why this plan, or why there is none
+    remark: str
+    deadline: datetime | None
+    #: when the plan has the work done
+    finish: datetime | None
+    #: when the plan wants something else than now
+    next_change: datetime | None
+    currency: str
+    #: from when the plan was made until its finish
+    cost: float | None
+    energy_kwh: float | None
+    gap_ratio: float | None
+    #: whether the price of now is a guess
+    forecast: bool
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a run has cost so far, by the ledger. None where a price is missing."""
+
+    run: str
+    currency: str
+    cost: Decimal | None
+    energy_kwh: Decimal
+    #: against the same work at full power without a break
+    avoided_cost: Decimal | None
+    cost_per_million_tokens: Decimal | None
+
+
+@dataclass(frozen=True)
 class QueueItem:
     """A run that waits."""
 
@@ -296,6 +334,10 @@ class Snapshot:
     #: run name to counter name to total; restored from the store, they never fall
     counters: dict[str, dict[str, float]]
     journal: tuple[JournalEntry, ...]
+    #: None: no run, or nobody plans
+    plan: PlanView | None = None
+    #: of all runs that the ledger knows
+    bills: tuple[Bill, ...] = ()
     schema: int = SCHEMA
 
 

@@ -15,7 +15,7 @@ from orchestrator.domain import Effect, Hold, Reason
 from orchestrator.planning import online
 from orchestrator.planning.heuristics import daily_cap
 from orchestrator.planning.measured import Measured, Reading
-from orchestrator.planning.online import Goal, Incumbent, Mode, Outlook, Rules, Why
+from orchestrator.planning.online import Goal, Incumbent, Mode, Outlook, Purse, Rules, Why
 from orchestrator.planning.plan import Part
 from orchestrator.planning.problem import Machine, Slot, Standing
 from orchestrator.senses import Moment
@@ -59,10 +59,22 @@ class Pilot:
         rules: Rules | None = None,
         lost_hours: float = 0.0,
         house: Callable[[tuple[Slot, ...]], tuple[Slot, ...]] = lambda slots: slots,
+        measured: Measured | None = None,
+        purse: Callable[[], Purse] | None = None,
     ) -> None:
+        """A pilot that has planned nothing yet.
+
+        Args:
+            default_watts: the card's default limit; None where no limit may be set.
+            lost_hours: to outages and others since the goal's start.
+            house: adds what the house asks for, quiet hours say, to the slots.
+            measured: what was measured of ``machine``'s levels by an earlier pilot.
+            purse: a wish without a date; the goal's deadline is then only how far it looks.
+        """
         self._goal, self._prices, self._house = goal, prices, house
-        self._machine = machine
-        self._measured = Measured.of(machine.levels)
+        self._purse = purse
+        self._measured = measured or Measured.of(machine.levels)
+        self._machine = replace(machine, levels=self._measured.levels)
         self._currency, self._default_watts = currency, default_watts
         self._rules = rules or Rules()
         self._lost_hours, self._disturbed = lost_hours, False
@@ -72,6 +84,25 @@ class Pilot:
         self.incumbent: Incumbent | None = None
 
     # --- plan -------------------------------------------------------------------------------
+
+    @property
+    def measured(self) -> Measured:
+        """What the levels give, as far as anybody knows."""
+        return self._measured
+
+    @property
+    def machine(self) -> Machine:
+        """What can be chosen from, as it was measured."""
+        return self._machine
+
+    @property
+    def goal(self) -> Goal:
+        """What it plans for."""
+        return self._goal
+
+    def slots(self, now: datetime, end: datetime) -> tuple[Slot, ...]:
+        """Prices and what the house asks for; empty when no price is known."""
+        return self._house(self._prices.slots(now, end))
 
     def observe(self, reading: Reading) -> None:
         """Take in how fast and how hungry the run was at a level."""
@@ -95,7 +126,7 @@ class Pilot:
             if now >= self._goal.deadline:
                 self.incumbent = None
             return ""
-        slots = self._house(self._prices.slots(now, self._goal.deadline))
+        slots = self.slots(now, self._goal.deadline)
         if not slots:
             self.incumbent = None
             return "No prices are known: it runs at full power."
@@ -104,6 +135,8 @@ class Pilot:
 
     def _planned(self, outlook: Outlook, why: Why) -> Incumbent:
         try:
+            if self._purse is not None:
+                return online.plan_for_money(outlook, self._purse(), why)
             rules = self._rules_now(outlook.now)
             return online.plan_again(self.incumbent, outlook, self._goal, rules, why)
         except (ArithmeticError, ValueError):
@@ -148,6 +181,8 @@ class Pilot:
     def _news(self, incumbent: Incumbent) -> str:
         plan = incumbent.plan
         cost = f"{plan.cost:.2f} {self._currency}"
+        if incumbent.mode is Mode.VALUE and plan.finish is None:
+            return f"Planned ({incumbent.why}): it runs where that is worth its money."
         if plan.finish is None:
             return f"The work does not fit before the deadline: flat out, {cost} until then."
         gap = "" if plan.gap is None else f", at most {plan.gap:.3%} above the best"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
@@ -11,6 +11,9 @@ from orchestrator.planning.problem import Slot
 from orchestrator.tariff.report import PricesView
 from orchestrator.tariff.slots import PriceSlot, Source
 from orchestrator.tariff.tariff import Tariff
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_QUARTER = timedelta(minutes=15)
 
 
 class Keeper(Protocol):
@@ -41,13 +44,20 @@ class TariffPrices:
         view = self._keeper.view()
         if view.configured and not view.service:
             return max(now, self._far)
-        return max(now, view.known_until or now)
+        if view.known_until is not None:
+            return max(now, view.known_until)
+        # Where nothing is published ahead, news is what came last: its time only moves with it.
+        return _quarter(view.last_success) if view.last_success else _NEVER
 
     def slots(self, now: datetime, end: datetime) -> tuple[Slot, ...]:
         """See ``pilot.Prices.slots``; empty while no price is known and none can be guessed."""
         tariff = self._keeper.tariff(end)
         found = tariff.slots(now, end, self._used_kwh) if tariff else ()
         return whole(found, now, end)
+
+
+def _quarter(moment: datetime) -> datetime:
+    return moment - (moment - _NEVER) % _QUARTER
 
 
 def whole(slots: Sequence[PriceSlot], start: datetime, end: datetime) -> tuple[Slot, ...]:

@@ -43,7 +43,7 @@ from orchestrator.senses import Moment, Sense, news
 from orchestrator.shelf import Shelf
 from orchestrator.store import Store
 from orchestrator.throttle import NoThrottle, Throttle
-from orchestrator.view import Situation, build
+from orchestrator.view import Figures, Situation, build
 from trainer.checkpoint import catalog
 from trainer.contract import messages as m
 from trainer.contract import spec as run_spec
@@ -127,6 +127,8 @@ class Supervisor:
         self.cycling = False
         #: what must outlive the store is written beside it: after every command and every flush
         self.keep_roster: Callable[[], None] = lambda: None
+        #: the plan and the bills that the snapshot shows
+        self.figures: Callable[[], Figures] = lambda: Figures()
         #: who looks after the checkpoints
         self.shelf = Shelf()
         self._situation = Situation()
@@ -440,6 +442,8 @@ class Supervisor:
         situation.now = self.clock.now()
         situation.daemon = dataclasses.replace(self._daemon, engine_state=self._engine_state.value)
         situation.life, situation.progress = self.life, self.progress
+        figures = self.figures()
+        situation.plan, situation.bills = figures.plan, figures.bills
         situation.totals = self.books.totals()
         situation.written_totals = self.books.written_totals()
         wait = self._not_before - self.clock.monotonic()

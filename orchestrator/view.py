@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.domain import (
+    Bill,
     DaemonView,
     Effect,
     Hold,
+    PlanView,
     Power,
     QueueItem,
     Register,
@@ -21,6 +23,14 @@ from orchestrator.progress import Life, Progress
 from trainer.contract.spec import CheckpointSpec
 
 _UNKNOWN_POWER = Power(None, "none", measured=False)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What others than the supervisor add to the snapshot."""
+
+    plan: PlanView | None = None
+    bills: tuple[Bill, ...] = ()
 
 
 @dataclass
@@ -39,6 +49,8 @@ class Situation:
     #: only these may be shown as counters: what is not yet written can be lost with the daemon
     written_totals: dict[str, dict[str, float]] = field(default_factory=dict)
     next_start: datetime | None = None
+    plan: PlanView | None = None
+    bills: tuple[Bill, ...] = ()
 
 
 def build(situation: Situation) -> Snapshot:
@@ -57,6 +69,8 @@ def build(situation: Situation) -> Snapshot:
         queue=tuple(QueueItem(item.name, item.priority) for item in situation.register.queue),
         counters=situation.written_totals,
         journal=situation.register.journal,
+        plan=situation.plan if run is not None else None,
+        bills=situation.bills,
     )
 
 
@@ -116,6 +130,8 @@ def _unsaved(life: Life | None, progress: Progress, totals: dict[str, float]) ->
 
 
 def _eta(situation: Situation, progress: Progress) -> datetime | None:
+    if situation.plan is not None and situation.plan.finish is not None:
+        return situation.plan.finish
     seconds = progress.seconds_left()
     if seconds is None:
         return None

@@ -22,6 +22,9 @@ _HEAD = """\
 """
 
 
+_WIDTH = 96
+
+
 def template() -> str:
     """Every table and key of the model with its meaning and default, commented out."""
     parts = [_HEAD]
@@ -36,13 +39,14 @@ def _commented(name: str, section: Section) -> list[str]:
         lines += [f"# {line}" for line in textwrap.wrap(field.description or "", 96)]
         if field.examples:
             # no value says "not set", or it is a table of its own: an example says more
-            lines += [f"#   {line}" for line in _example(name, key, field.examples[0])] + [""]
+            lines += [f"#   {line}" for line in example(name, key, field.examples[0])] + [""]
         else:
-            lines += [f"#{key} = {_default(section, key)}", ""]
+            lines += [f"#{line}" for line in _wrapped(f"{key} = {_default(section, key)}")] + [""]
     return lines
 
 
-def _example(table: str, key: str, example: Any) -> list[str]:
+def example(table: str, key: str, example: Any) -> list[str]:
+    """The lines of an example, with a head of its own where it is a table."""
     if isinstance(example, dict):
         head = f"[{table}.{key}]"
     elif isinstance(example, list) and isinstance(example[0], dict):
@@ -50,6 +54,11 @@ def _example(table: str, key: str, example: Any) -> list[str]:
     else:
         return [f"{key} = {value_text(example)}"]
     return [head, *(f"{name} = {value_text(value)}" for name, value in example.items())]
+
+
+def _wrapped(line: str) -> list[str]:
+    """A list may go over several lines in TOML."""
+    return textwrap.wrap(line, _WIDTH, break_on_hyphens=False) if len(line) > _WIDTH else [line]
 
 
 def _default(section: Section, key: str) -> str:

@@ -48,6 +48,29 @@ class Measured:
         """Nothing seen yet: a profile, or an assumption."""
         return cls(tuple(levels), full_tokens_per_second)
 
+    @classmethod
+    def again(
+        cls, levels: Sequence[Level], readings: Sequence[Reading], full_tokens_per_second: float
+    ) -> Measured:
+        """What an earlier one had seen, see ``readings``."""
+        known = cls.of(levels, full_tokens_per_second)
+        for reading in readings:
+            known = known.fold(reading)
+        return known
+
+    def readings(self) -> list[Reading]:
+        """All that was seen, one reading a level: what survives a restart."""
+        full, watts = self.full_tokens_per_second or 0.0, dict(self.watts)
+        return [
+            Reading(
+                limit,
+                speed.value * full,
+                watts[limit].value if limit in watts else None,
+                speed.hours * 3600.0,
+            )
+            for limit, speed in self.speeds
+        ]
+
     def fold(self, reading: Reading) -> Measured:
         """Take a reading in; one of an unknown level, or of no time, says nothing."""
         level = next((lv for lv in self.levels if lv.limit_watts == reading.limit_watts), None)

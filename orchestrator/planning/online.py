@@ -16,6 +16,9 @@ from orchestrator.planning.multiplier import DONE, off
 from orchestrator.planning.plan import Plan, flat_out, tally
 from orchestrator.planning.problem import Machine, Problem, Slot, Standing, coarsened, since, until
 
+#: the least that counts as near
+_NEAR = timedelta(hours=1)
+
 
 class Why(enum.StrEnum):
     """Why there is a new plan, or why it stays."""
@@ -38,6 +41,10 @@ class Mode(enum.StrEnum):
     CATCHING_UP = "catching_up"
     #: the planner failed; a simple rule goes on
     FALLBACK = "fallback"
+    #: as early as the money allows
+    BUDGET = "budget"
+    #: whenever the work costs no more than it is worth
+    VALUE = "value"
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,16 @@ class Goal:
         share = min(1.0, max(0.0, (moment - self.start) / whole))
         slack_hours = whole / timedelta(hours=1) * full_rate - self.work_hours
         return self.work_hours * share - rules.most_lag * max(0.0, slack_hours)
+
+
+@dataclass(frozen=True)
+class Purse:
+    """A wish without a date: exactly one of the two is given."""
+
+    #: money that is left for the rest of the work
+    budget: float | None = None
+    #: what an hour of full-speed work may cost
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +159,19 @@ def plan_again(
     return _in_force(fresh, Mode.CHEAPEST, outlook, why)
 
 
+def plan_for_money(outlook: Outlook, purse: Purse, why: Why) -> Incumbent:
+    """The plan of a wish without a date; the slots reach as far as anybody looks.
+
+    A budget that does not suffice gets the cheapest plan of all: its cost tells.
+    """
+    problem = problem_of(outlook)
+    if purse.budget is not None:
+        plan = schedule.by_budget(problem, purse.budget)
+        return _in_force(plan, Mode.BUDGET, outlook, why)
+    assert purse.value is not None, "a purse has a budget or a value"
+    return _in_force(schedule.at_value(problem, purse.value), Mode.VALUE, outlook, why)
+
+
 def problem_of(outlook: Outlook) -> Problem:
     """The outlook as a question to the planner; the forecast part by the hour."""
     return Problem(
@@ -196,7 +226,8 @@ def _catching_up(
     problem: Problem, fresh: Plan, outlook: Outlook, goal: Goal, rules: Rules
 ) -> Plan | None:
     """A plan that does more in the published part, when the cheapest would lag too far behind."""
-    horizon = outlook.known_until
+    # A market that publishes nothing ahead must not let the work lag without an end.
+    horizon = max(outlook.known_until, outlook.now + _NEAR)
     done = goal.work_hours - outlook.work_left_hours
     missing = goal.due(horizon, rules, outlook.machine.full_rate) - done
     if missing <= fresh.work_by(horizon) + 1e-9:

@@ -11,6 +11,7 @@ from orchestrator.planning.schedule import CurvePoint
 
 #: less than this is nothing to wait for
 _WORTH_WAITING = 0.01
+_DOES_NOT_FIT = "The work does not fit before the deadline, so there is nothing to choose."
 
 
 def curve_lines(
@@ -28,7 +29,7 @@ def curve_lines(
         width: columns of the longest bar.
     """
     if not points:
-        return ["The work does not fit before the deadline, so there is nothing to choose."]
+        return [_DOES_NOT_FIT]
     costs = [point.plan.cost for point in points]
     highest = max(*costs, 0.0, 1e-9) if len(costs) > 1 else max(costs[0], 1e-9)
     lines = []
@@ -36,10 +37,13 @@ def curve_lines(
         bar = full * max(0, round(cost / highest * width))
         finish = point.plan.finish or point.by
         lines.append(f"{finish.astimezone(zone):%a %d %b %H:%M}  {cost:8.2f} {currency}  {bar}")
-    return [*lines, "", _advice(points, currency)]
+    return [*lines, "", advice(points, currency)]
 
 
-def _advice(points: Sequence[CurvePoint], currency: str) -> str:
+def advice(points: Sequence[CurvePoint], currency: str) -> str:
+    """What waiting saves in money, also when that is next to nothing."""
+    if not points:
+        return _DOES_NOT_FIT
     first, best = points[0].plan, min((point.plan for point in points), key=lambda p: p.cost)
     saved = first.cost - best.cost
     if saved < _WORTH_WAITING * max(abs(first.cost), 1e-9) or not (first.finish and best.finish):

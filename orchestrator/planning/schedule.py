@@ -83,6 +83,16 @@ def by_value(problem: Problem, value: float) -> Plan:
     return tally(problem, policy.choices, value=value)
 
 
+def at_value(problem: Problem, value: float) -> Plan:
+    """Run whenever an hour of full-speed work costs no more than ``value``, until it is done.
+
+    ``finish`` is None where it is not done within the slots; there is no bound, since nothing
+    has to be done at all.
+    """
+    grid = Grid(problem)
+    return tally(problem, Solver(grid).best(value, grid.size).choices, value=value)
+
+
 @dataclass(frozen=True)
 class CurvePoint:
     """One date and the least that a finish by then costs."""

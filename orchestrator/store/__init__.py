@@ -2,7 +2,8 @@
 
 store        Store: open, one atomic transaction at a time, backup, close
 tables       the schema
-runs, attempts, checkpoints, holds, journal, counters, samples, prices, heartbeat: one noun each
+runs, attempts, checkpoints, holds, journal, counters, samples, prices, heartbeat, goals: one
+             noun each
 sqlite, postgres   what each database needs to keep an acknowledged transaction
 migrate      from any older schema to this one
 """

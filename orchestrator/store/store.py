@@ -18,6 +18,7 @@ from orchestrator.store.attempts import Attempts
 from orchestrator.store.checkpoints import Checkpoints
 from orchestrator.store.counters import Counters
 from orchestrator.store.errors import StoreDamaged, StoreFailed
+from orchestrator.store.goals import Goals
 from orchestrator.store.heartbeat import Heartbeat
 from orchestrator.store.holds import Holds
 from orchestrator.store.journal import Journal
@@ -43,6 +44,7 @@ class Transaction:
         self.samples = Samples(session)
         self.prices = Prices(session)
         self.ledger = Ledger(session)
+        self.goals = Goals(session)
         self.heartbeat = Heartbeat(session)
 
 

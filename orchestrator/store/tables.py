@@ -27,6 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from orchestrator.domain import AttemptEnd, Effect, Reason, RunState
+from orchestrator.goals import GoalKind
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -299,6 +300,33 @@ class LedgerRatingRow(Base):
     certainty: Mapped[str]
     tariff: Mapped[str]
     cost: Mapped[Decimal | None]
+
+
+class GoalRow(Base):
+    """What the plan of a run is for."""
+
+    __tablename__ = "goals"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.name"), primary_key=True)
+    kind: Mapped[GoalKind]
+    since: Mapped[datetime]
+    deadline: Mapped[datetime | None]
+    slack: Mapped[float | None]
+    money: Mapped[Decimal | None]
+    tokens_left: Mapped[int | None]
+    usual: Mapped[bool]
+
+
+class LevelReadingRow(Base):
+    """What a run gave and took at one power limit of the card; 0 milliwatts: none was set."""
+
+    __tablename__ = "level_readings"
+
+    run: Mapped[str] = mapped_column(ForeignKey("runs.name"), primary_key=True)
+    milliwatts: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tokens_per_second: Mapped[float]
+    wall_watts: Mapped[float | None]
+    seconds: Mapped[float]
 
 
 def whole(value: str) -> str:

@@ -15,7 +15,9 @@ from orchestrator.domain import (
     Sample,
     Snapshot,
 )
+from orchestrator.goals import Goal, RunGoal
 from orchestrator.ledger.summary import By, EnergySummary
+from orchestrator.schedule_report import CurveReport, ScheduleReport
 from orchestrator.surroundings import Surroundings
 from orchestrator.tariff.report import PricesReport
 from trainer.checkpoint.catalog import Verdict
@@ -80,6 +82,9 @@ class Backend(Protocol):
     def restore(self, run: str, url: str, source: str) -> Checkpoint:
         """Bring a run back from a mirror. Raises Invalid, NotFound, Refused, HomerunError."""
 
+    def set_goal(self, run: str, goal: Goal, source: str) -> RunGoal:
+        """What the plan of a run is for, from now on. Raises NotFound, Invalid, Refused."""
+
     def journal(
         self, *, after: int = 0, limit: int = 100, run: str | None = None
     ) -> list[JournalEntry]:
@@ -98,6 +103,12 @@ class Backend(Protocol):
 
     def energy(self, by: By) -> EnergySummary:
         """Energy and money by day, week or run; without a line when the ledger is empty."""
+
+    def schedule(self, hours: int) -> ScheduleReport:
+        """What the active run does in the next hours, slot by slot, and why."""
+
+    def schedule_curve(self) -> CurveReport:
+        """What each finish date of the active run would cost."""
 
     def config_view(self) -> dict[str, Any]:
         """The effective configuration, secrets masked."""

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestrator.errors import Invalid
+from orchestrator.goals import goal_from
 from orchestrator.home.clock import Clock
 from orchestrator.web.answers import answer
 from orchestrator.web.backend import Backend
@@ -31,6 +32,7 @@ class Commands:
             for path, endpoint in (
                 ("/runs", self.submit),
                 ("/runs/{name}/cancel", self.cancel),
+                ("/runs/{name}/goal", self.goal),
                 ("/pause", self.pause),
                 ("/resume", self.resume),
                 ("/finish", self.finish),
@@ -57,6 +59,19 @@ class Commands:
         await read_body(request, ())
         name = request.path_params["name"]
         return answer(await run_in_threadpool(self._backend.cancel, name, source_of(request)))
+
+    async def goal(self, request: Request) -> Response:
+        body = await read_body(request, ("until", "seconds", "slack", "budget", "value"))
+        wanted = goal_from(
+            body.end(self._clock.now()),
+            body.positive("slack"),
+            body.money("budget"),
+            body.money("value"),
+        )
+        name = request.path_params["name"]
+        return answer(
+            await run_in_threadpool(self._backend.set_goal, name, wanted, source_of(request))
+        )
 
     async def pause(self, request: Request) -> Response:
         body = await read_body(request, ("run", "until", "seconds", "release", "detail"))

@@ -52,13 +52,14 @@ from orchestrator.web.fake_figures import (
     view_of,
 )
 from orchestrator.web.fake_guests import FakeGuests
+from orchestrator.web.fake_schedule import FakePlan
 from trainer.checkpoint.catalog import Verdict
 from trainer.checkpoint.retention import Candidate, Choice, Policy, choose
 from trainer.contract import spec as run_spec
 from trainer.contract.toml import InvalidFileError
 
 
-class FakeBackend(FakeGuests):
+class FakeBackend(FakeGuests, FakePlan):
     """One run under way at ``step``, one that waits, one that is done. Moves by ``advance``."""
 
     def __init__(self, clock: Clock | None = None, *, step: int = 1_240, log: Path | None = None):

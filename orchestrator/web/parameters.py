@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, NoReturn, TypeVar
 
@@ -96,6 +97,28 @@ class Body:
         if isinstance(value, bool) or not isinstance(value, int):
             raise Invalid(f"{name}: must be a whole number, not {_kind(value)}")
         return in_range(name, value, low, high)
+
+    def positive(self, name: str) -> float | None:
+        """A number of at least 0, or None when it is absent or null."""
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Invalid(f"{name}: must be a number, not {_kind(value)}")
+        if not 0 <= value <= _BIGGEST:
+            raise Invalid(f"{name}: must be at least 0 and finite")
+        return float(value)
+
+    def money(self, name: str) -> Decimal | None:
+        """An amount, exact when it comes as a text; None when it is absent or null."""
+        value = self._values.get(name)
+        if not isinstance(value, str):
+            number = self.positive(name)
+            return None if number is None else Decimal(str(number))
+        try:
+            return Decimal(checked_text(name, value, empty=False).strip())
+        except InvalidOperation:
+            raise Invalid(f"{name}: must be an amount such as 25.50, not {value[:40]!r}") from None
 
     def table(self, name: str) -> dict[str, Any]:
         """An object; it must be there."""

@@ -12,6 +12,9 @@ from starlette.routing import Route
 
 from orchestrator.domain import SCHEMA, to_json
 from orchestrator.ledger.summary import By
+from orchestrator.schedule_report import LEAST_HOURS as LEAST_SCHEDULE_HOURS
+from orchestrator.schedule_report import MOST_HOURS as MOST_SCHEDULE_HOURS
+from orchestrator.schedule_report import USUAL_HOURS
 from orchestrator.tariff.report import LEAST_HOURS, MOST_HOURS
 from orchestrator.version import VERSION
 from orchestrator.web.answers import answer
@@ -41,6 +44,8 @@ class Reading:
             Route("/logs", self.logs),
             Route("/prices", self.prices),
             Route("/energy", self.energy),
+            Route("/schedule", self.schedule),
+            Route("/schedule/curve", self.schedule_curve),
             Route("/config", self.config),
             Route("/version", self.version),
         ]
@@ -102,6 +107,15 @@ class Reading:
     async def energy(self, request: Request) -> Response:
         by = Query(request, ("by",)).choice("by", By.DAY)
         return answer(await run_in_threadpool(self._backend.energy, by))
+
+    async def schedule(self, request: Request) -> Response:
+        query = Query(request, ("hours",))
+        hours = query.number("hours", USUAL_HOURS, LEAST_SCHEDULE_HOURS, MOST_SCHEDULE_HOURS)
+        return answer(await run_in_threadpool(self._backend.schedule, hours))
+
+    async def schedule_curve(self, request: Request) -> Response:
+        Query(request, ())
+        return answer(await run_in_threadpool(self._backend.schedule_curve))
 
     async def config(self, request: Request) -> Response:
         Query(request, ())

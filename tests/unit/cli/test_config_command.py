@@ -64,19 +64,19 @@ def test_init_tells_every_key_with_its_default_and_meaning(run: Run, file: Path)
             assert field.description, f"{table}.{key} has no meaning"
 
 
-def test_the_examples_of_the_template_are_right_too(run: Run, file: Path) -> None:
-    run("config", "init", "--config", str(file))
-    examples = [
-        line.removeprefix("#   ") for line in file.read_text().splitlines() if line[:4] == "#   "
-    ]
-    plain = [line for line in examples if line.split(" = ")[0] in ("price_per_kwh",)][:1]
-    tables = examples[examples.index("[tariff.adders]") :]
-    head = ["[tariff]", 'currency = "EUR"', 'time_zone = "UTC"', *plain]
-    file.write_text("\n".join([*head, *tables]))
-    tariff = load(file, {}).tariff
-    assert tariff.adders
-    assert tariff.paths
-    assert len(tariff.zones) == len(tariff.tiers) == 1
+def test_the_examples_of_the_template_are_right_too(file: Path) -> None:
+    file.parent.mkdir()
+    tariff = ["[tariff]", 'currency = "EUR"', 'time_zone = "UTC"', "price_per_kwh = 0.3"]
+    for table, section in sections(Config()).items():
+        for key, field in type(section).model_fields.items():
+            for example in field.examples or ():
+                lines = toml_text.example(table, key, example)
+                if not lines[0].startswith("["):
+                    lines = [f"[{table}]", *lines]
+                mine = lines if f"[{table}]" == lines[0] == "[tariff]" else [*tariff, *lines]
+                more = tariff[1:3] if mine is lines else []
+                file.write_text("\n".join([*mine, *more]))
+                assert getattr(sections(load(file, {}))[table], key) is not None, key
 
 
 def test_init_changes_nothing_even_with_every_default_written_out(run: Run, file: Path) -> None:

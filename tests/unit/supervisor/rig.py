@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.charting import chart_of
 from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.commands import Commands
 from orchestrator.config import Config
@@ -75,9 +76,11 @@ class Rig:
         config = Config()
         http = FakeHttp(lambda request: Reply(404))
         prices = PriceKeeper(config.tariff, self.store, http, self.clock, "rig")
+        chart = chart_of(config, self.store, prices, None, self.clock)
+        self.navigator = chart.navigator
         self.lookout = Lookout(self.clock, FakeVolumes(Volume("state", 10**9, 10**10)))
         self.commands = Commands(
-            self.store, self.supervisor, config, prices, self.keeper, self.lookout
+            self.store, self.supervisor, config, prices, self.keeper, self.lookout, self.navigator
         )
         self.supervisor.recover()
 

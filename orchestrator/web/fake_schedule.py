@@ -1,0 +1,94 @@
+"""The fake backend's plan: invented prices, and the real planner on them."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+from orchestrator.goals import Goal, GoalKind, RunGoal
+from orchestrator.home.clock import Clock
+from orchestrator.planning import schedule
+from orchestrator.planning.levels import assumed_levels
+from orchestrator.planning.online import Incumbent, Mode, Why
+from orchestrator.planning.picture import advice
+from orchestrator.planning.problem import Machine, Pause, Problem, Slot, Standing
+from orchestrator.schedule_report import (
+    CurveReport,
+    ScheduleReport,
+    always_on_cost,
+    curve_dates,
+    next_change,
+    planned_slots,
+)
+
+_RUN, _CURRENCY, _FULL_WATTS = "evening", "EUR", 200.0
+_WORK_HOURS, _DAYS, _PUBLISHED_HOURS = 30.0, 3, 34
+
+
+class FakePlan:
+    """One run with a deadline in three days."""
+
+    _clock: Clock
+
+    def schedule(self, hours: int) -> ScheduleReport:
+        """See ``Backend.schedule``."""
+        now = self._clock.now()
+        problem = _problem(now)
+        plan = schedule.by_deadline(problem)
+        known_until = problem.slots[0].start + timedelta(hours=_PUBLISHED_HOURS)
+        incumbent = Incumbent(plan, Mode.CHEAPEST, now, known_until, _WORK_HOURS, Why.FIRST)
+        end = now + timedelta(hours=hours)
+        slots = planned_slots(incumbent, now, end, _CURRENCY, _FULL_WATTS)
+        return ScheduleReport(
+            time=now,
+            run=_RUN,
+            goal=GoalKind.DEADLINE.value,
+            mode=Mode.CHEAPEST.value,
+            made=now,
+            remark="An invented plan on invented prices.",
+            currency=_CURRENCY,
+            known_until=known_until,
+            next_change=next_change(slots),
+            deadline=problem.slots[-1].end,
+            finish=plan.finish,
+            cost=plan.cost,
+            energy_kwh=plan.kilowatt_hours,
+            gap_ratio=plan.gap,
+            always_on_cost=always_on_cost(plan, _WORK_HOURS),
+            slots=tuple(slots),
+        )
+
+    def schedule_curve(self) -> CurveReport:
+        """See ``Backend.schedule_curve``."""
+        now = self._clock.now()
+        problem = _problem(now)
+        points = schedule.curve(problem)
+        deadline = problem.slots[-1].end
+        remark = advice(points, _CURRENCY)
+        return CurveReport(now, _RUN, _CURRENCY, deadline, curve_dates(points), remark)
+
+    def set_goal(self, run: str, goal: Goal, source: str) -> RunGoal:
+        """See ``Backend.set_goal``."""
+        now = self._clock.now()
+        wanted = goal.checked(now)
+        return RunGoal(run, wanted.kind, now, wanted.deadline, wanted.slack, wanted.money)
+
+
+def _problem(now: datetime) -> Problem:
+    hour = timedelta(hours=1)
+    start = now.replace(minute=0, second=0, microsecond=0)
+    slots = tuple(
+        Slot(
+            start + n * hour, start + (n + 1) * hour, _price(start + n * hour), n < _PUBLISHED_HOURS
+        )
+        for n in range(24 * _DAYS)
+    )
+    pauses = (Pause("pause", 15.0, 0.0), Pause("release", 0.0, 180.0))
+    machine = Machine(assumed_levels(100.0, _FULL_WATTS), pauses)
+    return Problem(slots, machine, _WORK_HOURS, Standing(on=True))
+
+
+def _price(moment: datetime) -> float:
+    """Dear in the morning and in the evening, as at home."""
+    turn = moment.hour / 24 * 2 * math.pi
+    return round(0.29 - 0.05 * math.cos(turn) - 0.07 * math.cos(2 * turn), 4)
