@@ -58,6 +58,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "bundle": "bundle:bundle",
         "service": "service:service",
         "healthcheck": "health:healthcheck",
+        "completion": "completion:completion",
         "version": "version:version",
     },
 }

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import render, times
+from orchestrator.cli.completing import run_argument
 from orchestrator.cli.render import Column
 from orchestrator.cli.session import Session, emit, json_option
 from orchestrator.errors import HomerunError
@@ -39,7 +40,7 @@ def checkpoints() -> None:
 
 
 @checkpoints.command("list")
-@click.argument("run", required=False)
+@run_argument(required=False)
 @json_option
 @click.pass_obj
 def list_(session: Session, run: str | None, as_json: bool) -> None:
@@ -56,7 +57,7 @@ def list_(session: Session, run: str | None, as_json: bool) -> None:
 
 
 @checkpoints.command()
-@click.argument("run", required=False)
+@run_argument(required=False)
 @click.option("--name", help="Only this checkpoint of RUN.")
 @click.option("--all", "every", is_flag=True, help="The checkpoints of all runs.")
 @json_option
@@ -89,7 +90,7 @@ def verify(session: Session, run: str | None, name: str | None, every: bool, as_
 
 
 @checkpoints.command()
-@click.argument("run", required=False)
+@run_argument(required=False)
 @click.option("--dry-run", is_flag=True, help="Only say what would go, and why.")
 @json_option
 @click.pass_obj
@@ -143,7 +144,7 @@ def unpin(session: Session, name: str, run: str | None) -> None:
 
 
 @checkpoints.command()
-@click.argument("run")
+@run_argument()
 @click.option("--from", "url", required=True, help="The mirror: a directory or a URL of fsspec.")
 @json_option
 @click.pass_obj

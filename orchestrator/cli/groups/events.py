@@ -12,6 +12,7 @@ import click
 
 from orchestrator.cli import render, times
 from orchestrator.cli.client import ServerEvent, Unreachable
+from orchestrator.cli.completing import run_argument
 from orchestrator.cli.page import styled
 from orchestrator.cli.session import Session, emit, json_option
 from orchestrator.domain import SCHEMA
@@ -31,7 +32,7 @@ number_option = click.option(
 
 
 @click.command()
-@click.argument("run", required=False)
+@run_argument(required=False)
 @follow_option
 @number_option
 @json_option
@@ -48,7 +49,7 @@ def events(session: Session, run: str | None, follow: bool, number: int, as_json
 
 
 @click.command()
-@click.argument("run", required=False)
+@run_argument(required=False)
 @follow_option
 @number_option
 @json_option

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.completing import run_argument
 from orchestrator.cli.run_dirs import paths_of, run_dir
 from orchestrator.cli.session import Session
 from orchestrator.errors import HomerunError, Refused
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @click.option("--to", "kind", type=click.Choice(["hf"]), required=True, help="Format to write.")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.pass_obj

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import page, times
+from orchestrator.cli.completing import run_argument
 from orchestrator.cli.session import Session, emit, json_option
 from orchestrator.domain import to_json
 from orchestrator.errors import Held, Invalid
@@ -16,7 +17,7 @@ _GOING = ("run", "cap")
 
 
 @click.command()
-@click.argument("run", required=False)
+@run_argument(required=False)
 @click.option("--for", "span", metavar="2h", help="Go on by itself after so long: 90s, 1h30m, 1d.")
 @click.option("--until", metavar="18:00", help="Go on by itself then; a local time or ISO 8601.")
 @click.option("-m", "--message", default="", metavar="WHY", help="Why; shown wherever it matters.")
@@ -51,7 +52,7 @@ def pause(
 
 
 @click.command()
-@click.argument("run", required=False)
+@run_argument(required=False)
 @json_option
 @click.pass_obj
 def resume(session: Session, run: str | None, as_json: bool) -> None:
@@ -71,7 +72,7 @@ def resume(session: Session, run: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run", required=False)
+@run_argument(required=False)
 @click.option("-m", "--message", default="", metavar="WHY", help="Why; shown wherever it matters.")
 @json_option
 @click.pass_obj

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from orchestrator.cli import child
+from orchestrator.cli.completing import run_argument
 from orchestrator.cli.run_dirs import paths_of, run_dir
 from orchestrator.cli.session import Session, json_option
 
@@ -63,7 +64,7 @@ def _choice_options(command: F) -> F:
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @click.option("--prompt", help="What to continue, instead of the run's own sample_prompt.")
 @click.option(
     "--tokens", type=_NATURAL, metavar="N", default=256, show_default=True, help="At most so many."
@@ -86,7 +87,7 @@ def sample(session: Session, /, run: str, as_json: bool, **given: Any) -> None:
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @click.option(
     "--tokens", type=_NATURAL, metavar="N", default=128, show_default=True, help="At most a turn."
 )
@@ -103,7 +104,7 @@ def chat(session: Session, /, run: str, **given: Any) -> None:
 
 
 @click.command("eval")
-@click.argument("run")
+@run_argument()
 @click.argument("texts", nargs=-1, metavar="[FILE|DIR|-]...")
 @click.option(
     "--tokens",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.completing import run_argument
 from orchestrator.cli.session import Session, emit, json_option
 from orchestrator.domain import to_json
 from orchestrator.errors import Invalid, Refused
@@ -19,7 +20,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("run", required=False)
+@run_argument(required=False)
 @click.option("--html", type=_FILE, metavar="FILE", help="Write a page that needs nothing else.")
 @click.option("--png", type=_FILE, metavar="FILE", help="Write a picture.")
 @json_option

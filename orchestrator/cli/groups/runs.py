@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from orchestrator.cli import render, times
+from orchestrator.cli.completing import run_argument
 from orchestrator.cli.render import Column
 from orchestrator.cli.session import Session, emit, json_option
 from orchestrator.errors import Misconfigured
@@ -76,7 +77,7 @@ def submit(session: Session, spec: Path, priority: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run")
+@run_argument()
 @json_option
 @click.pass_obj
 def cancel(session: Session, run: str, as_json: bool) -> None:
