@@ -115,6 +115,7 @@ class Guard:
         headers = Headers(scope=scope)
         return (
             self._wrong_host(headers)
+            or _two_lengths(headers)
             or _wrong_origin(headers)
             or _cross_site(scope, headers)
             or self._stranger(scope, headers)
@@ -244,6 +245,19 @@ def _is_open(scope: Scope) -> bool:
     if path == login.PATH:
         return True
     return scope["method"] in _READING and (path in _OPEN_PATHS or path.startswith("/static/"))
+
+
+def _two_lengths(headers: Headers) -> Response | None:
+    """A proxy before us may read the other one, and take the rest for a second request."""
+    if "content-length" not in headers or "transfer-encoding" not in headers:
+        return None
+    return problem(
+        400,
+        "two_lengths",
+        "the request gives its length in two ways",
+        "send Content-Length or Transfer-Encoding, not both",
+        headers={"connection": "close"},
+    )
 
 
 def _wrong_origin(headers: Headers) -> Response | None:

@@ -23,7 +23,9 @@ _clock = SystemClock()
 class Browser:
     """One page. Collects what it complains about and what it asks for."""
 
-    def __init__(self, profile: Path, width: int = 1100, height: int = 900) -> None:
+    def __init__(
+        self, profile: Path, width: int = 1100, height: int = 900, options: str = ""
+    ) -> None:
         to_child, self._out = _high_pipe()
         self._in, from_child = _high_pipe(reverse=True)
         command = (
@@ -31,7 +33,7 @@ class Browser:
             " --no-first-run --disable-background-networking --disable-component-update"
             " --disable-sync"
             f' --remote-debugging-pipe --user-data-dir="$1" --window-size={width},{height}'
-            f" about:blank 3<&{to_child} 4>&{from_child}"
+            f" {options} about:blank 3<&{to_child} 4>&{from_child}"
         )
         self._process = subprocess.Popen(
             ["bash", "-c", command, tool_or_skip("chromium", "chromium"), str(profile)],

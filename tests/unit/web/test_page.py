@@ -219,7 +219,7 @@ def test_page_asks_for_the_token_until_it_is_the_right_one(page: Browser, serve:
         "document.querySelector('form button').click()"
     )
     page.open(site.server.url)
-    page.until("document.querySelector('form')")
+    page.until("document.querySelector('form') !== null")
     assert "correct-horse" not in page.ask("document.documentElement.outerHTML")
     page.ask(give.format("wrong"))
     page.until("document.querySelector('[role=alert]')?.textContent.includes('not the token')")
