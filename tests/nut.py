@@ -39,6 +39,8 @@ class NutServer:
         # sockets of the driver: a short path
         self._dir = Path(tempfile.mkdtemp(prefix="hr-nut-"))
         self.port = _free_port()
+        #: who may do what, as in upsd.users
+        self.users = ""
         self._changed = 0
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -49,7 +51,7 @@ class NutServer:
             f"[home]\n driver = dummy-ups\n port = {self._dir}/home.dev\n mode = dummy-once\n"
         )
         (self._dir / "upsd.conf").write_text(f"LISTEN 127.0.0.1 {self.port}\nMAXAGE 15\n")
-        (self._dir / "upsd.users").write_text("")
+        (self._dir / "upsd.users").write_text(self.users)
         self.say()
         for path in self._dir.iterdir():
             path.chmod(0o640)
