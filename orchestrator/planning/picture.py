@@ -17,7 +17,7 @@ _DOES_NOT_FIT = "The work does not fit before the deadline, so there is nothing 
 def curve_lines(
     points: Sequence[CurvePoint],
     currency: str,
-    zone: tzinfo,
+    zone: tzinfo | None,
     *,
     width: int = 40,
     full: str = "█",

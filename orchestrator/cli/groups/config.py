@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator import places
-from orchestrator.cli import price_check, quiet_check, render
+from orchestrator.cli import plan_check, price_check, quiet_check, render
 from orchestrator.cli.session import Session, config_option, emit, json_option
 from orchestrator.errors import HomerunError, Refused
 
@@ -29,7 +29,8 @@ def config() -> None:
 def check(session: Session, config: Path | None, as_json: bool) -> None:
     """Say whether the file is right; name every problem with its line.
 
-    Of a tariff it tells what it costs now and next, of quiet hours when they come.
+    Of a tariff it tells what it costs now and next, of quiet hours when they come, of a plan
+    what it is for.
 
     Exit code 78 says that it is not.
     """
@@ -41,7 +42,8 @@ def check(session: Session, config: Path | None, as_json: bool) -> None:
         return
     click.echo(f"{file or 'No file; the defaults'}: fine")
     sentences = price_check.sentences(session, loaded.config)
-    for sentence in (*sentences, *quiet_check.sentences(session.now(), loaded.config)):
+    sentences += quiet_check.sentences(session.now(), loaded.config)
+    for sentence in (*sentences, *plan_check.sentences(session, loaded.config)):
         click.echo("\n".join(render.wrap(sentence, session.width)))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import plan_json, plan_measured, plan_tariff, plan_text, sizes
+from orchestrator.cli.plan_curve import curve_of
 from orchestrator.cli.session import Session, config_option, emit, json_option
 from orchestrator.errors import Invalid
 from orchestrator.planning.estimate import DAY_SECONDS, Tariff, Wish, estimate
@@ -52,6 +53,9 @@ _DEFAULT_DEADLINE_SECONDS = 30 * DAY_SECONDS
 def plan(session: Session, /, config: Path | None, as_json: bool, **given: Any) -> None:
     """Say what a run takes: memory, days, kWh, money, disk, data; and what would fit instead.
 
+    Where a tariff is known it draws what each finish up to the deadline would cost, and tells
+    what waiting saves.
+
     Works without a daemon. Where one runs the same model on the same card, its measured speed
     replaces the assumed one.
     """
@@ -62,12 +66,16 @@ def plan(session: Session, /, config: Path | None, as_json: bool, **given: Any) 
         deadline = sizes.parse_deadline(asked.deadline, session.now())
     wish, remarks = _wish(session, asked, deadline)
     answer, options = estimate(wish), instead(wish, deadline)
+    curve = curve_of(session, answer, deadline)
     if as_json:
-        emit("plan", plan_json.to_json(answer, options, deadline, remarks))
+        plain = plan_json.to_json(answer, options, deadline, remarks)
+        emit("plan", {**plain, "curve": curve.to_json()})
         return
     for remark in remarks:
         click.echo(remark, err=True)
     click.echo(plan_text.text(answer, options, deadline, session.width, session.glyphs))
+    if drawn := curve.lines(session.glyphs.full):
+        click.echo("\n" + "\n".join(drawn))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from orchestrator.cli import render, times
+from orchestrator.cli import render, sizes, times
 from orchestrator.cli.completing import run_argument
 from orchestrator.cli.render import Column
 from orchestrator.cli.session import Session, emit, json_option
@@ -53,9 +53,14 @@ def runs(session: Session, as_json: bool) -> None:
     show_default=True,
     help="Higher ones go first; equal ones in the order they came.",
 )
+@click.option(
+    "--deadline", metavar="WHEN", help="Done by then, as cheaply as possible: 30d, 2027-01-31."
+)
 @json_option
 @click.pass_obj
-def submit(session: Session, spec: Path, priority: int, as_json: bool) -> None:
+def submit(
+    session: Session, spec: Path, priority: int, deadline: str | None, as_json: bool
+) -> None:
     """Queue the run that the TOML file SPEC describes.
 
     The file is pinned: changing it later changes nothing.
@@ -67,7 +72,10 @@ def submit(session: Session, spec: Path, priority: int, as_json: bool) -> None:
         wanted = load(spec)
     except toml.InvalidFileError as error:
         raise Misconfigured(str(error), "correct the file and submit it again") from None
+    seconds = sizes.parse_deadline(deadline, session.now()) if deadline else None
     run = session.client().post("runs", {"spec": wanted.to_dict(), "priority": priority})
+    if seconds is not None:
+        session.client().post(f"runs/{quote(run['name'], safe='')}/goal", {"seconds": seconds})
     if warning := _too_little_data(wanted):
         click.echo(f"homerun: {warning}", err=True)
     if as_json:
