@@ -17,6 +17,7 @@ from orchestrator.charting import Chart, chart_of
 from orchestrator.commands import Commands
 from orchestrator.config import Config
 from orchestrator.decide import Policy
+from orchestrator.disk_sense import DiskSense
 from orchestrator.domain import DaemonView
 from orchestrator.engine.client import EngineClient
 from orchestrator.engine.process import runtime_dir
@@ -28,6 +29,7 @@ from orchestrator.home.gpu import Gpu
 from orchestrator.home.limiter import Limiter
 from orchestrator.home.lineage import Lineage
 from orchestrator.home.nut import NutUps
+from orchestrator.home.run_disk import MountedDisk
 from orchestrator.home.systemd import Notifier
 from orchestrator.home.volumes import MountedVolumes
 from orchestrator.home_assistant import Topics
@@ -52,6 +54,9 @@ from orchestrator.version import VERSION
 from orchestrator.view import Figures
 from orchestrator.web.server import WebServer
 from orchestrator.web.tls import tls_of
+
+#: how often the room for the next checkpoint is looked at
+_DISK_SECONDS = 5.0
 
 
 @dataclass
@@ -132,6 +137,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     chart = chart_of(config, store, prices, gpu, clock)
     senses.append(chart.navigator)
     supervisor.figures = lambda: Figures(chart.navigator.view(), chart.bills.known)
+    senses.append(_disk_sense(paths, keeper, stack))
     commands = Commands(store, supervisor, config, prices, keeper, lookout, chart.navigator)
     notifier = Notifier(os.environ)
     bridge = _bridge(config, commands, clock, web.url, stack)
@@ -176,6 +182,13 @@ def _senses(
         lineage = Lineage(config.daemon.state_path)
         senses.append(BusySense(gpu, lineage.is_ours, config.gpu_busy.policy()))
     return senses
+
+
+def _disk_sense(paths: Paths, keeper: Keeper, stack: contextlib.ExitStack) -> DiskSense:
+    sense = DiskSense(paths, MountedDisk(), lambda: keeper)
+    sense.start(_DISK_SECONDS)
+    stack.callback(sense.close)
+    return sense
 
 
 def _volumes(paths: Paths) -> MountedVolumes:

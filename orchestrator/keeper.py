@@ -126,6 +126,12 @@ class Keeper(Shelf):
         """The disk is full: only the newest are worth their room."""
         self._work.put(lambda: self.retain(run, pressed=True))
 
+    def freeable_bytes(self, run: str) -> int:
+        """What ``relieve`` would give back; reads the disk."""
+        policy, scores = self._wanted(run)
+        plan = retention.plan_retention(self._paths.run(run), policy.under_pressure(), scores)
+        return sum(choice.size_bytes for choice in plan if not choice.keep)
+
     def look_at_all(self) -> None:
         """Read again what was last read long ago."""
         self._work.put(lambda: self._tell(self.scrub()))

@@ -19,6 +19,10 @@ class Moment:
     monotonic_seconds: float
     #: the run that owns the GPU, or None
     run: str | None
+    #: computing that a power cut would lose now; None while no trainer computes
+    unsaved_seconds: float | None = None
+    #: what it may cost at most, as the run's spec says
+    most_lost_seconds: float = 900.0
 
 
 class Sense(Protocol):

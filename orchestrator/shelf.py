@@ -15,6 +15,10 @@ class Shelf:
     def relieve(self, run: str) -> None:
         """The disk was too full for a checkpoint."""
 
+    def freeable_bytes(self, run: str) -> int:
+        """What ``relieve`` would give back; reads the disk, so never ask in a tick."""
+        return 0
+
     def may_start(self, run: str) -> bool:
         """Whether a trainer would find the run's checkpoints; asked at each tick until it would."""
         return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import queue
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator import decide as d
@@ -15,7 +14,6 @@ from orchestrator.books import Books
 from orchestrator.domain import (
     AttemptEnd,
     DaemonView,
-    Hold,
     Power,
     Register,
     Run,
@@ -33,17 +31,21 @@ from orchestrator.engine.base import (
 from orchestrator.errors import Held, HomerunError, Refused
 from orchestrator.home.clock import Clock
 from orchestrator.home.meter import Meter
+from orchestrator.inbox import Count as Count
+from orchestrator.inbox import Item as Item
+from orchestrator.inbox import Wake as Wake
 from orchestrator.ledger.keeper import LedgerKeeper, NoPrices
 from orchestrator.listener import Listener
 from orchestrator.orders import Orders, SaveOrder
 from orchestrator.paths import Paths
 from orchestrator.progress import Life, Progress
 from orchestrator.registrar import Registrar
-from orchestrator.senses import Moment, Sense, news
+from orchestrator.senses import Moment, Sense
+from orchestrator.sensing import Sensing
 from orchestrator.shelf import Shelf
 from orchestrator.store import Store
 from orchestrator.throttle import NoThrottle, Throttle
-from orchestrator.view import Figures, Situation, build
+from orchestrator.view import Figures, Situation, build, most_lost_seconds, unsaved_seconds
 from trainer.checkpoint import catalog
 from trainer.contract import messages as m
 from trainer.contract import spec as run_spec
@@ -53,27 +55,6 @@ from trainer.contract.job import Job
 FLUSH_SECONDS = 10.0
 #: words of the trainer that come all the time and write nothing into the store by themselves
 _ROUTINE = (m.Heartbeat, m.Phase, m.Step)
-
-
-@dataclass(frozen=True)
-class Wake:
-    """Something changed: tick now."""
-
-    #: a person's command did it
-    commanded: bool = False
-    #: end a back-off
-    forgive: bool = False
-
-
-@dataclass(frozen=True)
-class Count:
-    """Something happened to a run that a total counts, outside the supervisor's thread."""
-
-    run: str
-    name: str
-
-
-Item = Note | SaveOrder | Wake | Count
 
 
 class Supervisor:
@@ -101,8 +82,7 @@ class Supervisor:
         self.hurried = False
         self._policy = policy
         self._meter = meter
-        self._senses = senses
-        self._sensed: tuple[Hold, ...] = ()
+        self._sensing = Sensing(senses, self.journal)
         self._registrar = Registrar(store)
         self._daemon = daemon
         self._boot_id = boot_id
@@ -207,7 +187,7 @@ class Supervisor:
         run = register.run
         if run is not None and (self.progress is None or self.progress.run != run.name):
             self.progress = self._listener.recall(run)
-        self._sense(now, run)
+        self._sensing.look(self._moment(now, run))
         decision = d.decide(self._facts(register), self._policy)
         for hold in decision.new_holds:
             self._registrar.write_hold(hold)
@@ -215,14 +195,16 @@ class Supervisor:
         self._situation.holds = decision.holds
         return run
 
-    def _sense(self, now: datetime, run: Run | None) -> None:
-        moment = Moment(now, self.clock.monotonic(), run.name if run else None)
-        sensed = tuple(hold for sense in self._senses for hold in sense.look(moment))
-        changed, self._sensed = news(self._sensed, sensed), sensed
-        for hold in changed.begun:
-            self.journal("hold_started", f"Held by {hold.reason}: {hold.detail}.", run=hold.run)
-        for hold in changed.ended:
-            self.journal("hold_ended", f"The hold '{hold.reason}' ended.", run=hold.run)
+    def _moment(self, now: datetime, run: Run | None) -> Moment:
+        if run is None:
+            return Moment(now, self.clock.monotonic(), None)
+        return Moment(
+            now,
+            self.clock.monotonic(),
+            run.name,
+            unsaved_seconds(self.life, self.progress, self.books.totals().get(run.name, {})),
+            most_lost_seconds(run),
+        )
 
     def take(self, item: Item) -> None:
         """Take one item out of the inbox in."""
@@ -307,7 +289,7 @@ class Supervisor:
         return d.Facts(
             now=self.clock.now(),
             run=register.run.name if register.run else None,
-            holds=(*register.holds, *self._sensed),
+            holds=(*register.holds, *self._sensing.holds),
             draining=self.draining,
             failures=len(register.failures),
             last_failure=register.failures[-1].cause if register.failures else "",

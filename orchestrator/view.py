@@ -14,6 +14,7 @@ from orchestrator.domain import (
     Power,
     QueueItem,
     Register,
+    Run,
     RunView,
     Setpoint,
     Snapshot,
@@ -116,17 +117,28 @@ def _run_view(situation: Situation) -> RunView | None:
         checkpoint=progress.checkpoint,
         next_start=situation.next_start if life is None else None,
         loss_history=tuple(progress.losses),
-        unsaved_seconds=_unsaved(life, progress, totals),
+        unsaved_seconds=unsaved_seconds(life, progress, totals),
         checkpoint_every_seconds=float(
             run.spec.get("checkpoint", {}).get("every_seconds", CheckpointSpec().every_seconds)
         ),
     )
 
 
-def _unsaved(life: Life | None, progress: Progress, totals: dict[str, float]) -> float | None:
-    if life is None or life.ready is None or progress.saved_at_active_seconds is None:
+def unsaved_seconds(
+    life: Life | None, progress: Progress | None, totals: dict[str, float]
+) -> float | None:
+    """Computing that a power cut would lose now; None while no trainer computes."""
+    if life is None or life.ready is None or progress is None or progress.run != life.run:
+        return None
+    if progress.saved_at_active_seconds is None:
         return None
     return max(0.0, totals.get("active_seconds", 0.0) - progress.saved_at_active_seconds)
+
+
+def most_lost_seconds(run: Run) -> float:
+    """What a power cut may cost the run, as its spec says."""
+    default = CheckpointSpec().most_lost_seconds
+    return float(run.spec.get("checkpoint", {}).get("most_lost_seconds", default))
 
 
 def _eta(situation: Situation, progress: Progress) -> datetime | None:
