@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # Tests side by side. JOBS=0 runs them in one process, as a debugger wants it.
 JOBS ?= 2
 
-.PHONY: run test check format bench-overhead bench-start bench-peer bench-planner bench-recipes soak gpu-check test-long clean
+.PHONY: run test check format bench-powercut bench-overhead bench-start bench-peer bench-planner bench-recipes soak gpu-check test-long clean
 
 run: $(VENV)/.run
 	@$(BIN)/homerun demo
@@ -52,6 +52,12 @@ bench-peer: $(VENV)/.dev
 # takes about half an hour on two cores; the same command goes on where it was interrupted
 bench-recipes: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.recipes $(ARGS)
+
+# Really cuts the power of loop-mounted file systems: as root; 3 where nobody may mount one.
+bench-powercut: $(VENV)/.dev
+	@sh tests/debian-packages.sh
+	@$(PIP) --editable '.[bench]'
+	nice $(BIN)/python -m tests.bench.powercut --out deploy/bench $(ARGS)
 
 # Real prices are not part of the product: PRICES names a directory of CSV files.
 PRICES ?= ../shared/prices

@@ -38,9 +38,7 @@ class LoopDisk:
         self.root = directory / "mounted"
         self.root.mkdir()
         self._kind = kind
-        with self._image.open("wb") as file:
-            file.truncate(_SIZE_BYTES)
-        _run(f"mkfs.{kind}", "-q", str(self._image))
+        make(self._image, kind, _SIZE_BYTES)
         self._mounted = False
         self.mount()
 
@@ -110,6 +108,24 @@ def require(kind: str) -> None:
     """Skip loudly where no power can be cut: a privilege that not every machine gives us."""
     if problem := unusable(kind):
         pytest.skip(f"{problem}: NO REAL POWER CUT WAS MADE ON {kind.upper()}")
+
+
+@contextlib.contextmanager
+def mounted(image: Path, kind: str = "ext4") -> Iterator[Path]:
+    """A directory with what is in ``image``; a mount that fails is a CalledProcessError."""
+    with tempfile.TemporaryDirectory(prefix="homerun-powercut-") as directory:
+        _run("mount", "-t", kind, "-o", "loop", str(image), directory)
+        try:
+            yield Path(directory)
+        finally:
+            _run("umount", directory)
+
+
+def make(image: Path, kind: str, size_bytes: int) -> None:
+    """An empty file system in a file."""
+    with image.open("wb") as file:
+        file.truncate(size_bytes)
+    _run(f"mkfs.{kind}", "-q", str(image))
 
 
 def _run(*command: str) -> None:
