@@ -266,7 +266,7 @@ def store_integrity(store: Path) -> Check:
 
 def secrets(config: Config) -> Iterator[Check]:
     """Only we can read what must stay secret."""
-    from orchestrator.cli import web_check
+    from orchestrator.cli import mqtt_check, web_check
 
     yield from web_check.checks(config.web)
     if config.tariff.token_file and config.tariff.service:
@@ -275,8 +275,7 @@ def secrets(config: Config) -> Iterator[Check]:
         yield secret("meter token", Path(config.power.token_file), "write the secret into it")
     if config.notify.urls_file:
         yield secret("messages", Path(config.notify.urls_file), "write one apprise URL a line")
-    if config.mqtt.host and config.mqtt.password_file:
-        yield secret("mqtt", Path(config.mqtt.password_file), "write the password into it")
+    yield from mqtt_check.checks(config.mqtt)
 
 
 def quiet_hours(session: Session, config: Config) -> Iterator[Check]:

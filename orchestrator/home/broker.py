@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _KEEPALIVE_SECONDS = 30
 _CONNECT_SECONDS = 5.0
+_PROBE_SECONDS = 0.1
 _FIRST_WAIT_SECONDS = 1
 _LONGEST_WAIT_SECONDS = 120
 #: what waits for a broker that takes nothing; older words are out of date anyway
@@ -82,21 +83,19 @@ class PahoBroker:
 
         # A clean session: what was commanded while we were away is not to be done days later.
         client = Client(CallbackAPIVersion.VERSION2, client_id="", clean_session=True)
-        client.connect_timeout = _CONNECT_SECONDS
         client.max_queued_messages_set(_MOST_QUEUED)
         client.reconnect_delay_set(*self._waits_seconds)
         client.will_set(line.will.topic, line.will.payload, qos=1, retain=line.will.retain)
         self._listen(client, line)
         try:
-            if self._config.tls:
-                client.tls_set(ca_certs=self._config.ca_file or None)
-            self._enter_credentials(client)
+            _prepare(client, self._config)
         except (OSError, UnicodeDecodeError) as error:
             log.error("MQTT is off: %s", error)
             return
+        # before its thread starts: the first thing to say may come from a callback at once
+        self._client = client
         client.connect_async(self._config.host, self._config.port, keepalive=_KEEPALIVE_SECONDS)
         client.loop_start()
-        self._client = client
 
     def say(self, message: Message) -> bool:
         from paho.mqtt.enums import MQTTErrorCode
@@ -123,7 +122,7 @@ class PahoBroker:
             if reason.is_failure:
                 self._tell(f"the MQTT broker refuses us: {reason}; see [mqtt] in homerun.toml")
                 with contextlib.suppress(OSError, UnicodeDecodeError):
-                    self._enter_credentials(client)
+                    _enter_credentials(client, self._config)
                 return
             self._tell(f"connected to the MQTT broker at {self._config.host}", logging.INFO)
             client.subscribe(line.listen_to, qos=1)
@@ -146,19 +145,52 @@ class PahoBroker:
         client.on_connect_fail = unreachable
         client.on_message = said
 
-    def _enter_credentials(self, client: Client) -> None:
-        if not self._config.username:
-            return
-        password = None
-        if self._config.password_file:
-            password = Path(self._config.password_file).read_text(encoding="utf-8").strip()
-        client.username_pw_set(self._config.username, password)
-
     def _tell(self, text: str, level: int = logging.WARNING) -> None:
         """Once, not at every try."""
         if text != self._told:
             self._told = text
             log.log(level, "%s", text)
+
+
+def probe(config: MqttConfig) -> str:
+    """Ask the broker to let us in, and leave: what is wrong, or an empty text. Waits seconds."""
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    answers: list[str] = []
+
+    def connected(client: Client, user: Any, flags: Any, reason: Any, properties: Any) -> None:
+        answers.append(f"refuses us: {reason}" if reason.is_failure else "")
+
+    client = Client(CallbackAPIVersion.VERSION2, client_id="", clean_session=True)
+    client.on_connect = connected
+    try:
+        _prepare(client, config)
+        client.connect(config.host, config.port)
+        for _ in range(round(_CONNECT_SECONDS / _PROBE_SECONDS)):
+            if answers or client.loop(_PROBE_SECONDS):
+                break
+        client.disconnect()
+    except (OSError, UnicodeDecodeError) as error:
+        return f"does not answer: {error}"
+    return answers[0] if answers else "does not answer as an MQTT broker does"
+
+
+def _prepare(client: Client, config: MqttConfig) -> None:
+    """Raises OSError or UnicodeDecodeError for a file that cannot be read."""
+    client.connect_timeout = _CONNECT_SECONDS
+    if config.tls:
+        client.tls_set(ca_certs=config.ca_file or None)
+    _enter_credentials(client, config)
+
+
+def _enter_credentials(client: Client, config: MqttConfig) -> None:
+    if not config.username:
+        return
+    password = None
+    if config.password_file:
+        password = Path(config.password_file).read_text(encoding="utf-8").strip()
+    client.username_pw_set(config.username, password)
 
 
 class FakeBroker:

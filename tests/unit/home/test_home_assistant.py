@@ -14,6 +14,8 @@ from typing import Any, Protocol, cast
 import pytest
 
 from orchestrator.bridge import About, Bridge
+from orchestrator.cli import mqtt_check
+from orchestrator.cli.check import State
 from orchestrator.config import Config
 from orchestrator.domain import Effect, Hold, Reason
 from orchestrator.errors import Refused
@@ -280,6 +282,25 @@ def test_a_wrong_password_is_named_and_a_corrected_file_is_enough(
     wait_until("the first state", lambda: bool(_states(real)))
     bridge.close()
     real.leave()
+
+
+def test_the_doctor_knows_whether_the_broker_lets_us_in(server: Mosquitto, tmp_path: Path) -> None:
+    real = RealHome(server)
+    config = real.config()
+    real.leave()
+    found = {check.name: check for check in mqtt_check.checks(config)}
+    assert found["broker"].state is State.OK
+    assert found["mqtt"].state is State.WARNING, "others can read the password of the tests"
+    wrong = tmp_path / "wrong"
+    wrong.write_text("wrong")
+    wrong.chmod(0o600)
+    *_, refused = mqtt_check.checks(config.model_copy(update={"password_file": str(wrong)}))
+    assert "refuses us: Not authorized" in refused.message
+    server.kill()
+    *_, dead = mqtt_check.checks(config)
+    assert (dead.state, dead.fix[:9]) == (State.WARNING, "see [mqtt")
+    assert "does not answer" in dead.message
+    assert list(mqtt_check.checks(MqttConfig())) == []
 
 
 @pytest.mark.parametrize("wrong", ["no such file", "nobody listens"])
