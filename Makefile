@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # Tests side by side. JOBS=0 runs them in one process, as a debugger wants it.
 JOBS ?= 2
 
-.PHONY: run test check format bench-powercut bench-overhead bench-start bench-peer bench-planner bench-recipes soak gpu-check test-long clean
+.PHONY: run test check format screenshots bench-powercut bench-overhead bench-start bench-peer bench-planner bench-recipes soak gpu-check test-long clean
 
 run: $(VENV)/.run
 	@$(BIN)/homerun demo
@@ -41,6 +41,11 @@ bench-overhead: $(VENV)/.dev
 # Needs the trainer's packages only: python -m tests.gpu.check does the same without a venv.
 gpu-check: $(VENV)/.dev
 	$(BIN)/python -m tests.gpu.check $(ARGS)
+
+# The README's pictures, drawn anew from an invented house: look at them before you commit them.
+screenshots: $(VENV)/.dev
+	@sh tests/debian-packages.sh
+	$(BIN)/python -m deploy.pictures
 
 bench-start: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.start

@@ -30,6 +30,7 @@ from orchestrator.ledger.keeper import everything
 from orchestrator.ledger.summary import By, EnergySummary, summarize
 from orchestrator.navigator import Navigator
 from orchestrator.orders import SaveOrder
+from orchestrator.queue_order import prioritize
 from orchestrator.restoring import bring_back
 from orchestrator.schedule_report import CurveReport, ScheduleReport
 from orchestrator.store import Store, Transaction
@@ -120,6 +121,10 @@ class Commands:
         with self._store.transaction() as tx:
             return tx.samples.of(_known(tx, run).name, limit)
 
+    def scores(self, run: str) -> dict[int, float]:
+        with self._store.transaction() as tx:
+            return tx.samples.scores(_known(tx, run).name)
+
     def log_file(self, run: str | None) -> Path:
         with self._store.transaction() as tx:
             return self._supervisor.paths.run(_known_or_current(tx, run).name) / "trainer.log"
@@ -204,6 +209,14 @@ class Commands:
         self._navigator.touch()
         self._wake()
         return kept
+
+    def prioritize(self, run: str, priority: int, source: str) -> Run:
+        with self._store.transaction() as tx:
+            now = self._supervisor.clock.now()
+            prioritize(tx, _known(tx, run), priority, now, source)
+            changed = _known(tx, run)
+        self._wake()
+        return changed
 
     def pause(
         self, *, run: str | None, until: datetime | None, release: bool, detail: str, source: str

@@ -42,8 +42,7 @@ class Runs:
             Refused: the name is taken, by whatever run in whatever state.
             Invalid: a priority beyond a million either way.
         """
-        if abs(priority) > _PRIORITY_LIMIT:
-            raise Invalid(f"priority {priority} is out of range", "use -1000000 to 1000000")
+        _check(priority)
         taken = self._find(spec.name)
         if taken is not None:
             raise Refused(
@@ -103,6 +102,18 @@ class Runs:
         row.state = state
         write(self._session, row)
 
+    def set_priority(self, name: str, priority: int) -> None:
+        """Give a run another place in the queue.
+
+        Raises:
+            NotFound: no such run.
+            Invalid: a priority beyond a million either way.
+        """
+        _check(priority)
+        row = self.require(name)
+        row.priority = priority
+        write(self._session, row)
+
     def update(self, name: str, **facts: Unpack[RunFacts]) -> None:
         """Write down what was learnt; raises NotFound, and TypeError for a fact not known here."""
         unknown = set(facts) - set(RunFacts.__annotations__)
@@ -126,6 +137,11 @@ class Runs:
 
     def _find(self, name: str) -> RunRow | None:
         return self._session.scalars(select(RunRow).where(RunRow.name == name)).first()
+
+
+def _check(priority: int) -> None:
+    if abs(priority) > _PRIORITY_LIMIT:
+        raise Invalid(f"priority {priority} is out of range", "use -1000000 to 1000000")
 
 
 def _place(row: RunRow) -> tuple[int, float, int]:

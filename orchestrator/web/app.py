@@ -20,17 +20,20 @@ from starlette.types import Scope
 
 from orchestrator.errors import HomerunError
 from orchestrator.home.clock import Clock, SystemClock
+from orchestrator.web import charts
 from orchestrator.web.answers import homerun_problem, http_problem, problem
 from orchestrator.web.backend import Backend
 from orchestrator.web.commands import Commands
 from orchestrator.web.credentials import Credentials
 from orchestrator.web.guard import SECURITY_HEADERS, Guard
+from orchestrator.web.house import House
 from orchestrator.web.limiter import Limiter
 from orchestrator.web.login import Login
 from orchestrator.web.metrics import build_registry
 from orchestrator.web.reading import Reading
 from orchestrator.web.settings import Settings
 from orchestrator.web.stream import Streams
+from orchestrator.web.trail import Trail
 
 STATIC = Path(__file__).parent / "static"
 
@@ -51,36 +54,45 @@ def build_app(
     streams = streams or Streams(backend)
     credentials = Credentials(settings.token, settings.metrics_token, clock)
     limiter = Limiter(clock)
-    login = Login(credentials, limiter, clock)
+    login, trail = Login(credentials, limiter, clock), Trail(backend, clock)
+    registry = registry or build_registry(backend, clock)
     app = Starlette(
-        routes=_routes(backend, clock, streams, registry or build_registry(backend, clock), login),
+        routes=_routes(backend, clock, streams, registry, login, trail),
         middleware=[Middleware(Guard, settings=settings, credentials=credentials, limiter=limiter)],
         exception_handlers={
             HomerunError: homerun_problem,
             HTTPException: http_problem,
             Exception: _unexpected,
         },
-        lifespan=_lifespan(streams),
+        lifespan=_lifespan(streams, trail),
     )
     app.state.streams = streams
     app.state.credentials = credentials
+    app.state.trail = trail
     return app
 
 
 def _routes(
-    backend: Backend, clock: Clock, streams: Streams, registry: CollectorRegistry, login: Login
+    backend: Backend,
+    clock: Clock,
+    streams: Streams,
+    registry: CollectorRegistry,
+    login: Login,
+    trail: Trail,
 ) -> list[Route | Mount]:
     api = [
         *streams.routes(),
         *Reading(backend).routes(),
         *Commands(backend, clock).routes(),
         *login.api_routes(),
+        *House(backend, trail).routes(),
     ]
     return [
         *login.routes(),
         Route("/", _page),
         Route("/healthz", _healthy),
         Route("/metrics", _metrics(registry)),
+        *charts.routes(),
         Mount("/static", _Static(directory=STATIC)),
         Mount("/api/v1", routes=api),
     ]
@@ -88,14 +100,17 @@ def _routes(
 
 def _lifespan(
     streams: Streams,
+    trail: Trail,
 ) -> Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await streams.open()
+        trail.open()
         try:
             yield
         finally:
             await streams.closed()
+            await run_in_threadpool(trail.close)
 
     return lifespan
 

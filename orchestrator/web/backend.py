@@ -47,6 +47,9 @@ class Backend(Protocol):
 
     def cancel(self, run: str, source: str) -> Run: ...
 
+    def prioritize(self, run: str, priority: int, source: str) -> Run:
+        """Raises Refused for a run that does not wait any more."""
+
     def pause(
         self, *, run: str | None, until: datetime | None, release: bool, detail: str, source: str
     ) -> Hold:
@@ -91,6 +94,9 @@ class Backend(Protocol):
         """Entries with an id above ``after``, oldest first; the newest ``limit`` when 0."""
 
     def samples(self, run: str, limit: int) -> list[Sample]: ...
+
+    def scores(self, run: str) -> dict[int, float]:
+        """Each validation of a run in bits per byte, by its step."""
 
     def log_file(self, run: str | None) -> Path:
         """The trainer's log of a run (None: of the active or latest run)."""

@@ -52,6 +52,7 @@ from orchestrator.web.fake_figures import (
     view_of,
 )
 from orchestrator.web.fake_guests import FakeGuests
+from orchestrator.web.fake_page import FakePage
 from orchestrator.web.fake_schedule import FakePlan
 from trainer.checkpoint.catalog import Verdict
 from trainer.checkpoint.retention import Candidate, Choice, Policy, choose
@@ -59,7 +60,7 @@ from trainer.contract import spec as run_spec
 from trainer.contract.toml import InvalidFileError
 
 
-class FakeBackend(FakeGuests, FakePlan):
+class FakeBackend(FakeGuests, FakePage, FakePlan):
     """One run under way at ``step``, one that waits, one that is done. Moves by ``advance``."""
 
     def __init__(self, clock: Clock | None = None, *, step: int = 1_240, log: Path | None = None):
@@ -377,6 +378,7 @@ class FakeBackend(FakeGuests, FakePlan):
     def _taken(self, now: datetime) -> Snapshot:
         setpoint, holds = self._setpoint(), tuple(self._holds)
         waiting = [run for run in self._runs.values() if run.state is RunState.QUEUED]
+        waiting.sort(key=lambda run: -run.priority)
         view = self._view
         if view is not None and self._stopped():
             view = replace(view, phase="paused", eta=None)

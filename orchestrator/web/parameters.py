@@ -84,6 +84,10 @@ class Body:
         value = self._values.get(name)
         return "" if value is None else checked_text(name, value, empty=True).strip()
 
+    def has(self, name: str) -> bool:
+        """Whether the key came, with whatever value."""
+        return name in self._values
+
     def flag(self, name: str) -> bool:
         """True or false; false when it is absent."""
         value = self._values.get(name, False)

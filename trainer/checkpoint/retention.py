@@ -58,6 +58,8 @@ class Choice:
     size_bytes: int
     keep: bool
     why: str
+    #: whether a person pinned it, whatever else keeps it
+    pinned: bool = False
 
 
 def choose(candidates: Sequence[Candidate], policy: Policy) -> list[Choice]:
@@ -92,6 +94,7 @@ def choose(candidates: Sequence[Candidate], policy: Policy) -> list[Choice]:
             size_bytes=one.size_bytes,
             keep=one.name in kept,
             why=whys.get(one.name, "no reason to keep it"),
+            pinned=one.pinned,
         )
         for one in candidates
     ]

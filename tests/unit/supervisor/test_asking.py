@@ -119,6 +119,23 @@ def test_a_cancelled_run_is_saved_and_stopped_and_the_next_one_starts(rig: Rig) 
         rig.commands.cancel("month", "cli")
 
 
+def test_a_run_that_waits_is_put_before_the_others_and_one_that_does_not_is_left(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 1)
+    rig.submit(name="later")
+    rig.submit(name="urgent")
+    assert rig.commands.prioritize("urgent", 5, "page").priority == 5
+    snapshot = rig.settle()
+    assert [(item.name, item.priority) for item in snapshot.queue] == [("urgent", 5), ("later", 0)]
+    assert "run_prioritized" in rig.kinds()
+    with pytest.raises(Refused, match="does not wait: it is active"):
+        rig.commands.prioritize("month", 9, "page")
+    with pytest.raises(Invalid, match="out of range"):
+        rig.commands.prioritize("later", 1_000_001, "page")
+    with pytest.raises(NotFound, match="no run"):
+        rig.commands.prioritize("latr", 1, "page")
+
+
 def test_an_order_for_a_checkpoint_is_answered_by_the_trainer(rig: Rig) -> None:
     rig.submit()
     rig.train(0, 2)
