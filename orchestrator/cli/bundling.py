@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import gzip
 import io
@@ -60,7 +61,7 @@ def collect(session: Session, redactor: Redactor, config: Config | None) -> list
         ("runs.json", lambda: session.client().get("runs")),
         ("journal.json", lambda: session.client().get("journal", limit=_ENTRIES)),
         ("energy.json", lambda: session.client().get("energy", by="run")),
-        ("homerun.log", lambda: _log(_state(config) / "homerun.log")),
+        ("homerun.log", lambda: _log(_state(session, config) / "homerun.log")),
         ("trainer.log", lambda: _trainer_log(session, config)),
     )
     items, missing = [], []
@@ -146,12 +147,12 @@ def _lines(path: Path) -> list[str]:
 
 def _hosts(config: Config) -> Iterator[str]:
     for key, value in _sections(config):
-        if key in ("host", "meter_host") and isinstance(value, str):
+        if key in ("host", "entity") and isinstance(value, str):
             yield value
         elif key == "allowed_hosts":
             yield from value
-        elif key in ("url", "meter_url", "mirror") and isinstance(value, str) and "://" in value:
-            host = urlsplit(value).hostname
+        elif key in ("url", "address", "mirror") and isinstance(value, str) and value:
+            host = urlsplit(value if "://" in value else f"//{value}").hostname
             yield from [host] if host else []
 
 
@@ -191,12 +192,20 @@ def _doctor(session: Session) -> Any:
 
 
 def _config(session: Session) -> Any:
+    """The daemon's own, or without a daemon what it would start with."""
     from orchestrator.config import load_from, view
 
+    with contextlib.suppress(HomerunError):
+        return session.client().get("config")
     return view(load_from(session.config, session.env).config)
 
 
-def _state(config: Config | None) -> Path:
+def _state(session: Session, config: Config | None) -> Path:
+    """The daemon's own directory if it is on this machine, else the configured one."""
+    with contextlib.suppress(HomerunError, KeyError, TypeError):
+        told = Path(session.client().get("status")["daemon"]["state_dir"])
+        if told.is_dir():
+            return told
     if config is None:
         raise HomerunError("the configuration is wrong, so nobody knows where it lies")
     return config.daemon.state_path
@@ -207,7 +216,7 @@ def _trainer_log(session: Session, config: Config | None) -> str:
     try:
         return "\n".join(session.client().get("logs", lines=_LOG_LINES)["lines"])
     except HomerunError:
-        logs = list(_state(config).glob("runs/*/trainer.log"))
+        logs = list(_state(session, config).glob("runs/*/trainer.log"))
         if not logs:
             raise
         return _log(max(logs, key=lambda path: path.stat().st_mtime))

@@ -103,41 +103,48 @@ def curve(canvas: Canvas, size: Size, points: Sequence[tuple[int, float]], unit:
     canvas.line(line, "train", 2.0)
 
 
-def bars(
-    canvas: Canvas,
-    size: Size,
-    found: Sequence[Bar],
-    value: Callable[[Bar], float | None],
-    unit: str,
-) -> None:
-    """One bar a day; of energy, what no meter saw is faint."""
-    known = [item for item in (value(bar) for bar in found) if item is not None]
+@dataclass(frozen=True)
+class _Column:
+    """A bar: its whole height, and how much of it is solid."""
+
+    label: str
+    value: float | None
+    solid: float
+
+
+def energy(canvas: Canvas, size: Size, found: Sequence[Bar], scale: float, unit: str) -> None:
+    """One bar a day; what no meter saw is faint. ``scale``: how many ``unit`` are a kWh."""
+    columns = [_Column(bar.label, bar.kwh * scale, bar.measured_kwh * scale) for bar in found]
+    _columns(canvas, size, columns, "good", unit)
+
+
+def cost(canvas: Canvas, size: Size, found: Sequence[Bar], currency: str) -> None:
+    """One bar a day; a day without a known price has none."""
+    columns = [_Column(bar.label, bar.cost, bar.cost or 0.0) for bar in found]
+    _columns(canvas, size, columns, "money", currency)
+
+
+def _columns(canvas: Canvas, size: Size, found: Sequence[_Column], colour: str, unit: str) -> None:
+    known = [column.value for column in found if column.value is not None]
     if not known or max(known) <= 0:
         _nothing(canvas, size, "nothing known yet")
         return
-    colour = "money" if unit != "kWh" else "good"
     y = Scale(0.0, max(known) * 1.08, size.bottom, _TOP)
     _grid(canvas, size, y, lambda number: f"{number:g}", unit)
     pitch = (size.right - _LEFT) / len(found)
     width = min(40.0, pitch * 0.72)
     every = max(1, math.ceil(len(found) / 7))
-    for number, bar in enumerate(found):
+    for number, column in enumerate(found):
         middle = _LEFT + pitch * (number + 0.5)
         if number % every == 0:
             place = (middle, size.height - 8)
-            canvas.text(place, _short(bar.label), size=11, colour="muted", anchor="middle")
-        tall = value(bar)
-        if tall is None:
-            continue
-        top = y(tall)
-        tip = f"{bar.label}: {tall:.3g} {unit}"
-        whole = unit != "kWh"
-        corner, extent = (middle - width / 2, top), (width, max(1.0, size.bottom - top))
-        canvas.box(corner, extent, colour, radius=2, opacity=1.0 if whole else 0.35, tip=tip)
-        if not whole and bar.measured_kwh > 0:
-            top = y(bar.measured_kwh)
-            corner, extent = (middle - width / 2, top), (width, max(1.0, size.bottom - top))
-            canvas.box(corner, extent, colour, radius=2, tip=tip)
+            canvas.text(place, _short(column.label), size=11, colour="muted", anchor="middle")
+        tip = f"{column.label}: {column.value or 0.0:.3g} {unit}"
+        for tall, opacity in ((column.value or 0.0, 0.35), (column.solid, 1.0)):
+            if tall > 0:
+                corner = (middle - width / 2, y(tall))
+                extent = (width, max(1.0, size.bottom - y(tall)))
+                canvas.box(corner, extent, colour, radius=2, opacity=opacity, tip=tip)
 
 
 def rows(spans: Sequence[Span]) -> list[str]:
@@ -183,10 +190,12 @@ def timeline_height(spans: Sequence[Span]) -> float:
 def time_ticks(first: datetime, last: datetime) -> Iterator[tuple[datetime, str]]:
     """About six moments with their names, on local hours or days."""
     hours = (last - first) / timedelta(hours=1)
-    steps = (0.25, 0.5, 1, 2, 3, 6, 12, 24, 48, 96, 168, 336, 672)
+    steps = (1 / 60, 2 / 60, 5 / 60, 1 / 6, 0.25, 0.5, 1, 2, 3, 6, 12, 24, 48, 96, 168, 336, 672)
     step = next((item for item in steps if hours / item <= 7), 1344)
     local = first.astimezone()
-    moment = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    # fine steps begin with the hour, coarse ones with the day
+    moment = local.replace(minute=0, second=0, microsecond=0)
+    moment = moment if step < 1 else moment.replace(hour=0)
     while moment <= last:
         if moment >= first:
             date, clock = f"{moment.day} {moment:%b}", f"{moment:%H:%M}"

@@ -45,7 +45,10 @@ def _learning(report: Report) -> Iterator[Figure]:
         yield Figure("loss", f"{report.loss:.3f}", "nats a token")
     if report.bits_per_byte is not None:
         before = report.run["bits_per_byte_before"]
-        remark = f"{before:.3f} before training" if before is not None else "of held-out text"
+        remark = "of held-out text"
+        if before is not None:
+            same = before == report.bits_per_byte
+            remark = "before training" if same else f"{before:.3f} before training"
         yield Figure("bits per byte", f"{report.bits_per_byte:.3f}", remark)
 
 
@@ -53,6 +56,8 @@ def _house(report: Report) -> Iterator[Figure]:
     if report.kwh is not None:
         share = (report.measured_kwh or 0.0) / report.kwh if report.kwh else 0.0
         remark = f"{render.percent(share, 0)} of it measured"
+        if share in (0.0, 1.0):
+            remark = "measured" if share else "estimated: no meter answered"
         yield Figure("energy", render.energy(report.kwh * 3.6e6), remark)
     if report.cost is not None:
         remark = f"without {report.unpriced_kwh:.2f} kWh of no price" if report.unpriced_kwh else ""

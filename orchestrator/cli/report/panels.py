@@ -64,19 +64,20 @@ def _house(report: Report) -> Iterator[Panel]:
     priced = any(bar.cost is not None for bar in report.bars)
     size = Size(_HALF if priced else WIDE, _LOW)
     whose = ", all runs" if report.shared else ""
+    small = max(bar.kwh for bar in report.bars) < 1.0
+    unit, scale = ("Wh", 1000.0) if small else ("kWh", 1.0)
     yield Panel(
         f"Energy by {report.by}",
-        f"kWh{whose}; what no meter saw is faint",
+        f"{unit}{whose}; what no meter saw is faint",
         size,
         not priced,
-        lambda canvas: charts.bars(canvas, size, report.bars, lambda bar: bar.kwh, "kWh"),
+        lambda canvas: charts.energy(canvas, size, report.bars, scale, unit),
     )
     if priced:
-        unit = report.currency
         yield Panel(
             f"Cost by {report.by}",
-            f"{unit}{whose}, at the prices of its hours",
+            f"{report.currency}{whose}, at the prices of its hours",
             size,
             False,
-            lambda canvas: charts.bars(canvas, size, report.bars, lambda bar: bar.cost, unit),
+            lambda canvas: charts.cost(canvas, size, report.bars, report.currency),
         )

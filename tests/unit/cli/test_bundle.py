@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator import domain as d
 from orchestrator.cli.redaction import Redactor
+from orchestrator.config import load, view
 from tests.unit.cli import api_double as api
 from tests.unit.cli.api_double import Answer, ApiDouble, error
 from tests.unit.cli.conftest import Run
@@ -34,6 +35,7 @@ SECRETS = {
     "mac": "de:ad:be:ef:00:17",
     "nas": "nas.doe-family.lan",
     "machine": "janes-tower",
+    "plug": "plug-under-the-desk",
     "person": "janedoe",
     "card": "GPU-5f3a9c10-1b2c-4d5e-8f90-aabbccddeeff",
 }
@@ -62,6 +64,7 @@ def sown(double: ApiDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         '[notify]\nurls_file = "urls"\n'
         f'[mqtt]\nhost = "{SECRETS["nas"]}"\nusername = "{SECRETS["person"]}"\n'
         'password_file = "mqtt"\n'
+        f'[power]\nmeter = "shelly"\naddress = "http://{SECRETS["plug"]}"\n'
     )
     monkeypatch.setenv("HOMERUN_CONFIG", str(config))
     monkeypatch.setenv("HOMERUN_TOKEN", SECRETS["environment"])
@@ -80,6 +83,7 @@ def sown(double: ApiDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     run = replace(api.RUNS[0], spec=spec, sample="a letter to Jo", model_path=f"{state}/runs/x")
     double.set("GET", "runs", Answer(d.to_json([run])))
     double.set("GET", "energy", Answer({"lines": []}))
+    double.set("GET", "config", Answer(view(load(config))))
     return home
 
 
@@ -101,6 +105,7 @@ def log_text(home: Path) -> str:
             f"write to {s['mail']} from {s['neighbour']} or [{s['neighbour6']}]:443",
             f"plug {s['mac']} of {s['machine']}, {s['machine']}.local, {s['nas']}",
             f"{home}/corpus, /home/{s['person']}/x, /Users/{s['person']}/y by {s['person']}",
+            f"no answer from {s['plug']}",
             f"card {s['card']} at 127.0.0.1:8420, tick at 11:30:07",
         ]
     )
