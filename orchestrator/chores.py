@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,10 @@ from orchestrator.courier import Courier
 from orchestrator.home.messenger import AppriseMessenger
 from orchestrator.keeper import tend_active
 from orchestrator.notices import Budget
+from orchestrator.store import StoreFailed
 from orchestrator.supervisor import Wake
+
+log = logging.getLogger(__name__)
 
 #: a look takes microseconds where there is no reason to plan
 _PLANNING = timedelta(seconds=2)
@@ -78,12 +82,18 @@ def renew(daemon: Daemon) -> None:
 def consider_plan(daemon: Daemon) -> None:
     """Measure the run, and plan again where there is a reason to."""
     supervisor = daemon.supervisor
-    if not daemon.chart.bills.ready:
-        daemon.chart.bills.refresh(supervisor.clock.now())
+    try:
+        if not daemon.chart.bills.ready:
+            daemon.chart.bills.refresh(supervisor.clock.now())
+    except StoreFailed as error:
+        log.warning("the bills are not known yet: %s", error.message)
     snapshot = supervisor.board.snapshot()
     news = daemon.chart.navigator.consider(snapshot)
     if news and snapshot.run is not None:
-        supervisor.journal("planned", news, run=snapshot.run.name)
+        try:
+            supervisor.journal("planned", news, run=snapshot.run.name)
+        except StoreFailed as error:
+            log.warning("%s (the journal cannot be written: %s)", news, error.message)
         supervisor.inbox.put(Wake())
 
 

@@ -152,6 +152,8 @@ def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
         daemon.notifier.ready()
         supervisor.journal("daemon_started", f"homerun {VERSION} started.", pid=os.getpid())
         log.info("homerun %s listens on %s", VERSION, daemon.web.url)
+        # Before the first tick, which else would start a trainer only for the plan to stop it.
+        chores.consider_plan(daemon)
         try:
             MainLoop(supervisor, daemon.config.daemon.tick).run_until_drained()
             supervisor.journal("daemon_stopped", "homerun stopped.")

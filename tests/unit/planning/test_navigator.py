@@ -59,8 +59,22 @@ class House(Rig):
                 speed = 64 / STEP_SECONDS
                 event = m.Step(step, 100, step * 64, 0.1, 4.0, 1.0, 1.0, 0.1, speed, 0.3, {})
                 self.engine.event(event)
+            elif self.engine.running is not None:
+                self.engine.event(m.Heartbeat(step, 0, 1))
             self.look()
+            self.obey()
         return step
+
+    def obey(self) -> None:
+        """The trainer pauses and goes on as it was told."""
+        told = [type(command) for command in self.engine.commands]
+        told = [kind for kind in told if kind in (m.Pause, m.Resume)]
+        if self.engine.running is not None and told:
+            wanted = "paused" if told[-1] is m.Pause else "train"
+            run = self.supervisor.board.snapshot().run
+            if run is not None and run.phase != wanted:
+                self.engine.event(m.Phase(wanted))
+                self.settle()
 
     def trains(self) -> bool:
         run = self.supervisor.board.snapshot().run
@@ -124,6 +138,11 @@ def test_a_slack_in_the_configuration_waits_out_the_dear_hours(house: House) -> 
     assert report.cost is not None
     assert report.cost < report.always_on_cost
     assert step < 25
+    # it waits until noon and no minute longer, and what the schedule said is what happens
+    assert house.hours(5.9, step) == step
+    assert house.hours(1.0, step) >= step + 8
+    kinds = house.kinds()
+    assert kinds.index("planned") < kinds.index("paused") < kinds.index("unpaused")
 
 
 def test_a_goal_set_on_a_running_run_counts_at_once_and_can_be_taken_back(house: House) -> None:
