@@ -225,11 +225,10 @@ def _open_store(
         stack.callback(store.close)
         return store, None
     opened = salvage.open_store(paths, clock.now())
-    roster = RosterKeeper(opened.store, paths.roster, opened.identity)
     # the callbacks run backwards: the closed file is what the next start compares
-    stack.callback(roster.remember, paths.store)
+    stack.callback(opened.roster.remember, paths.store)
     stack.callback(opened.store.close)
-    return opened.store, roster
+    return opened.store, opened.roster
 
 
 def _store_url(config: Config) -> str:

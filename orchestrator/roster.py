@@ -93,19 +93,23 @@ class RosterKeeper:
         self._path = path
         self._lock = threading.Lock()
         earlier = read(path)
-        files = earlier.files if earlier and earlier.store == identity else {}
-        self._written = Roster(identity, files=files)
+        known = earlier is not None and earlier.store == identity
+        self._written = earlier if earlier and known else Roster(identity)
 
     def keep(self, now: datetime) -> None:
-        """Write it anew if a run or a hold has changed. A disk that takes nothing is logged."""
+        """Write it anew if the journal, a run or a hold says something new.
+
+        A disk that takes nothing is logged and harms nobody: the store has it all.
+        """
         with self._lock:
             with self._store.transaction() as tx:
                 runs, holds = tuple(tx.runs.all()), tuple(tx.holds.active(now))
                 newest = tx.journal.newest(1)
-            if (runs, holds) == (self._written.runs, self._written.holds):
-                return
-            journal = newest[-1].id if newest else 0
-            self._write(dataclasses.replace(self._written, journal=journal, runs=runs, holds=holds))
+            fresh = dataclasses.replace(
+                self._written, journal=newest[-1].id if newest else 0, runs=runs, holds=holds
+            )
+            if fresh != self._written:
+                self._write(fresh)
 
     def remember(self, path: Path) -> None:
         """Take the fingerprint of a file that was just written."""

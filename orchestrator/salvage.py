@@ -8,6 +8,7 @@ the index of checkpoints is made anew from the disk by the ordinary start.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -23,7 +24,7 @@ from orchestrator import roster as rosters
 from orchestrator.domain import Effect, Hold, Reason, RunState
 from orchestrator.errors import Refused
 from orchestrator.paths import Paths
-from orchestrator.roster import Roster
+from orchestrator.roster import Roster, RosterKeeper
 from orchestrator.store import Store, StoreDamaged, Transaction
 from orchestrator.store.runs import RunFacts
 from trainer.contract import spec as run_spec
@@ -31,15 +32,32 @@ from trainer.contract.toml import InvalidFileError
 
 log = logging.getLogger(__name__)
 
+_NO_FAULT_OF_THE_BACKUP = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+)
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True)
-class Opened:
-    """The store, and the number by which it is known again."""
+class _Found:
+    """A store that opened, its number, and what was told on the way."""
 
     store: Store
     identity: int
+    told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The store, the number by which it is known again, and the roster that is kept of it."""
+
+    store: Store
+    identity: int
+    roster: RosterKeeper
     #: what had to be done to get it, one sentence each; empty on any ordinary day
     told: tuple[str, ...] = ()
 
@@ -51,9 +69,16 @@ def open_store(paths: Paths, now: datetime) -> Opened:
         Misconfigured: for a reason that is no damage: no permission, a newer homerun's store.
         Refused: what is damaged could not be set aside.
     """
+    found = _open(paths, now)
+    roster = RosterKeeper(found.store, paths.roster, found.identity)
+    roster.keep(now)
+    return Opened(found.store, found.identity, roster, found.told)
+
+
+def _open(paths: Paths, now: datetime) -> _Found:
     known = rosters.read(paths.roster)
     opened = _try(paths, known)
-    if isinstance(opened, Opened):
+    if isinstance(opened, _Found):
         return _looked_through(opened, paths, known, now)
     told = [f"The store {paths.store} {opened}."]
     last_written = _last_written(paths.store, now)
@@ -65,7 +90,7 @@ def open_store(paths: Paths, now: datetime) -> Opened:
         taken = backup.stat().st_mtime
         problem = _bring_back(paths, backup, known)
         restored = problem or _try(paths, known)
-        if isinstance(restored, Opened):
+        if isinstance(restored, _Found):
             age = datetime.fromtimestamp(taken, now.tzinfo)
             told.append(f"homerun goes on from its backup of {age:%F %T} UTC.")
             break
@@ -82,7 +107,7 @@ def open_store(paths: Paths, now: datetime) -> Opened:
     return _rebuilt(restored, told, paths, known, now)
 
 
-def back_up(store: Store, paths: Paths, keeper: rosters.RosterKeeper) -> None:
+def back_up(store: Store, paths: Paths, keeper: RosterKeeper) -> None:
     """Copy the embedded store; the backup before this one stays as the older one.
 
     Raises StoreFailed and StoreDamaged as the store's own backup does; then both stay as they are.
@@ -100,7 +125,7 @@ def back_up(store: Store, paths: Paths, keeper: rosters.RosterKeeper) -> None:
 # --- opening --------------------------------------------------------------------------------
 
 
-def _try(paths: Paths, known: Roster | None) -> Opened | str:
+def _try(paths: Paths, known: Roster | None) -> _Found | str:
     """The store, or what is wrong with it."""
     path = paths.store
     if not path.exists():
@@ -142,14 +167,14 @@ def identity_of(path: Path) -> int:
     return 0
 
 
-def _named(store: Store, expected: int) -> Opened:
+def _named(store: Store, expected: int) -> _Found:
     """Give a store its number, if it has none yet."""
     with store.engine.begin() as connection:
         identity = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
         if not identity:
             identity = expected or secrets.randbelow(2**31 - 1) + 1
             connection.exec_driver_sql(f"PRAGMA user_version = {identity}")
-    return Opened(store, identity)
+    return _Found(store, identity)
 
 
 def _set_aside(paths: Paths, files: list[Path], why: str, now: datetime) -> Path | None:
@@ -201,6 +226,11 @@ def _bring_back(paths: Paths, backup: Path, known: Roster | None) -> str:
         part.replace(paths.store)
         _sync(paths.state)
     except OSError as error:
+        if error.errno in _NO_FAULT_OF_THE_BACKUP:
+            raise Refused(
+                f"the backup {backup} cannot be put in the place of the store: {error.strerror}",
+                "make room in the state directory and start homerun again",
+            ) from error
         return f"cannot be read: {error.strerror}"
     return ""
 
@@ -208,7 +238,7 @@ def _bring_back(paths: Paths, backup: Path, known: Roster | None) -> str:
 # --- what the store has to know ---------------------------------------------------------------
 
 
-def _looked_through(opened: Opened, paths: Paths, known: Roster | None, now: datetime) -> Opened:
+def _looked_through(opened: _Found, paths: Paths, known: Roster | None, now: datetime) -> _Found:
     """A store that opened may still be an older one, or lack a part of its log."""
     if known is None:
         return opened
@@ -225,8 +255,8 @@ def _looked_through(opened: Opened, paths: Paths, known: Roster | None, now: dat
 
 
 def _rebuilt(
-    opened: Opened, told: list[str], paths: Paths, known: Roster | None, now: datetime
-) -> Opened:
+    opened: _Found, told: list[str], paths: Paths, known: Roster | None, now: datetime
+) -> _Found:
     """Bring runs and holds up to what the roster and the directories say; write it all down."""
     with opened.store.transaction() as tx:
         if known is not None:
@@ -235,7 +265,7 @@ def _rebuilt(
         message = " ".join(told)
         tx.journal.write("store_salvaged", message, now, severity="error")
     log.error("%s", message)
-    return Opened(opened.store, opened.identity, tuple(told))
+    return _Found(opened.store, opened.identity, tuple(told))
 
 
 def _from_roster(tx: Transaction, known: Roster, now: datetime) -> list[str]:

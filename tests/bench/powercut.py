@@ -246,7 +246,8 @@ def table(results: list[Result], names: list[str], kinds: list[str]) -> str:
                     if (one.file_system, one.writer, one.during) == (kind, name, during)
                 ]
                 counts = Counter(one.outcome for one in mine)
-                when = "in a save" if during else f"0 to {AFTER_SECONDS:.0f} s after one"
+                latest = max((one.seconds_after for one in mine), default=0.0)
+                when = "in a save" if during else f"0 to {latest:.0f} s after one"
                 cells = " | ".join(str(counts[word]) for word in OUTCOMES)
                 lines.append(f"| {kind} | {name} | {when} | {len(mine)} | {cells} |")
     return "\n".join(lines)

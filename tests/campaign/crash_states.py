@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import tempfile
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ from tests.powercut import tracing
 from tests.powercut.store import findings, record_store
 from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.checkpoint.powercut import cut_everywhere
+from tests.unit.checkpoint.test_powercut_house import copies_after_cuts, record_copies
 from trainer.checkpoint.disk import Operation, RecordingDisk
 from trainer.checkpoint.lease import Lease
 from trainer.checkpoint.retention import Policy, retain
 
 #: of all states, those of the store: each is laid out on a real disk and opened by a real store
 _STORE_SHARE = 0.25
+_MIRROR_SHARE = 0.25
 
 
 def run(seed: int, minimum_states: int) -> list[Row]:
@@ -34,7 +37,9 @@ def run(seed: int, minimum_states: int) -> list[Row]:
     if not tracing.unusable():
         wanted = int(minimum_states * _STORE_SHARE)
         rows.append(_row("power cut in a store transaction or backup", _store(rng, wanted)))
-    rest = minimum_states - wanted
+    copies = int(minimum_states * _MIRROR_SHARE)
+    rows.append(_row("power cut in a copy to the mirror", _copies(rng, copies)))
+    rest = minimum_states - wanted - copies
     rows.append(_row("power cut in a save or a retention sweep", _checkpoints(rng, rest)))
     return rows
 
@@ -63,11 +68,23 @@ def _checkpoints(rng: random.Random, minimum: int) -> Iterator[bool]:
     while count < minimum:
         with tempfile.TemporaryDirectory(dir=_memory()) as directory:
             root = Path(directory)
-            for _, broken in cut_everywhere(_saves(root / "run", rng), root, root / "run"):
+            cuts = cut_everywhere(_saves(root / "run", rng), root, root / "run")
+            for _, broken in itertools.islice(cuts, minimum - count):
                 count += 1
                 yield not broken
-                if count >= minimum:
-                    break
+
+
+def _copies(rng: random.Random, minimum: int) -> Iterator[bool]:
+    """Whether each state of a mirror kept the newest copy and trusts none that is damaged."""
+    count = 0
+    while count < minimum:
+        with tempfile.TemporaryDirectory(dir=_memory()) as directory:
+            root = Path(directory)
+            (root / "run").mkdir()
+            log = record_copies(root, root / "run", rng.randint(4, 7), keep=rng.randint(2, 3))
+            for broken in itertools.islice(copies_after_cuts(log, root), minimum - count):
+                count += 1
+                yield not broken
 
 
 def _saves(run_dir: Path, rng: random.Random) -> list[Operation]:

@@ -89,7 +89,7 @@ def test_the_table_counts_each_outcome_where_it_belongs() -> None:
     ]
     lines = table(results, ["homerun", "Lightning"], ["ext4"]).splitlines()
     assert lines[2] == "| ext4 | homerun | in a save | 1 | 1 | 0 | 0 | 0 | 0 |"
-    assert lines[5] == "| ext4 | Lightning | 0 to 20 s after one | 2 | 0 | 0 | 0 | 2 | 0 |"
+    assert lines[5] == "| ext4 | Lightning | 0 to 5 s after one | 2 | 0 | 0 | 0 | 2 | 0 |"
     assert errors(results, ["homerun", "Lightning"]) == "- Lightning: 2 x `EOFError: `"
     page = report(results, [Ours()], ["ext4"], "a machine")
     assert "a machine" in page

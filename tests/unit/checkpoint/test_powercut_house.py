@@ -7,7 +7,7 @@ of POSIX. Each campaign also runs without one of its syncs, and must notice.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -211,19 +211,23 @@ def record_copies(tmp_path: Path, run_dir: Path, copies: int, keep: int) -> list
     return disk.log
 
 
-def lost_copies(log: Iterable[Operation], tmp_path: Path) -> list[str]:
-    found = []
+def copies_after_cuts(log: Iterable[Operation], tmp_path: Path) -> Iterator[list[str]]:
+    """For each disk that a cut may leave, what is wrong with the mirror there."""
     nas = tmp_path / "nas"
     for operation, marks, disk in disks_after_a_cut(log, tmp_path, [nas]):
         place = LocalPlace(nas / "run", disk)
         whole = [str(name) for name in mirror.candidates(place) if mirror.verify(place, name).ok]
         words = [mark.split() for mark in marks]
         copied = [name for word, name in words if word == "mirrored"]
+        found = []
         if copied and copied[-1] not in whole:
             found.append(f"after {operation.kind}: the newest copy is lost")
         rotten = {str(name) for name in mirror.candidates(place)} - set(whole)
-        found += [f"after {operation.kind}: trusted but damaged: {name}" for name in rotten]
-    return found
+        yield found + [f"after {operation.kind}: trusted but damaged: {name}" for name in rotten]
+
+
+def lost_copies(log: Iterable[Operation], tmp_path: Path) -> list[str]:
+    return [text for found in copies_after_cuts(log, tmp_path) for text in found]
 
 
 def test_a_copy_in_the_mirror_survives_any_cut(tmp_path: Path, run_dir: Path) -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from orchestrator import daemon, salvage
 from orchestrator import roster as rosters
-from orchestrator import salvage
 from orchestrator.domain import Effect, Hold, Reason, RunState
-from orchestrator.errors import Misconfigured
+from orchestrator.errors import Misconfigured, Refused
 from orchestrator.paths import Paths
 from orchestrator.recovery import index_checkpoints
 from orchestrator.roster import RosterKeeper
-from orchestrator.store import Store
+from orchestrator.store import Store, StoreDamaged
 from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.store.world import START, later, submit
 
@@ -52,7 +55,7 @@ class Home:
     def open(self) -> tuple[Store, RosterKeeper]:
         opened = salvage.open_store(self.paths, later(100))
         self.told = " ".join(opened.told)
-        return opened.store, RosterKeeper(opened.store, self.paths.roster, opened.identity)
+        return opened.store, opened.roster
 
     def close(self, store: Store, keeper: RosterKeeper) -> None:
         store.close()
@@ -317,6 +320,59 @@ def test_the_roster_is_written_only_when_something_changed(home: Home) -> None:
     assert known is not None
     assert {run.name for run in known.runs} == {"old", "new", "third"}
     store.close()
+
+
+def test_a_full_disk_is_no_fault_of_the_backup(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    overwrite_a_page(home)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(Refused, match="No space left") as error:
+            home.open()
+    assert "make room" in error.value.fix
+    assert home.paths.backup.exists()
+    store, _ = home.open()
+    assert "goes on from its backup" in home.told
+    store.close()
+
+
+def test_a_start_that_failed_half_way_leaves_the_roster_as_it_was(home: Home) -> None:
+    """The port is taken: the store is closed again before anybody has asked it anything."""
+    before = rosters.read(home.paths.roster)
+    home.close(*home.open())
+    after = rosters.read(home.paths.roster)
+    assert before is not None
+    assert after is not None
+    assert (after.runs, after.holds, after.journal) == (before.runs, before.holds, before.journal)
+
+
+def test_a_store_that_went_back_is_told_of_once(home: Home) -> None:
+    shutil.copyfile(home.paths.backup, home.paths.store)
+    store, keeper = home.open()
+    assert "has gone back" in home.told
+    home.close(store, keeper)
+    store, _ = home.open()
+    assert home.told == ""
+    store.close()
+
+
+@pytest.mark.parametrize(("embedded", "code"), [(True, 1), (False, 78)])
+def test_damage_found_by_a_running_daemon_lets_the_unit_restart(
+    monkeypatch: pytest.MonkeyPatch, embedded: bool, code: int
+) -> None:
+    """78 ends a unit for good; the next start would salvage the embedded store."""
+
+    def found(*arguments: object) -> None:
+        raise StoreDamaged.at("homerun.sqlite", "a bad page")
+
+    monkeypatch.setattr(daemon, "_run", found)
+    parts: Any = SimpleNamespace(roster=object() if embedded else None)
+    with pytest.raises(StoreDamaged) as error:
+        daemon._run_or_restart(parts, None, None)
+    assert error.value.exit_code == code
 
 
 def test_a_roster_with_a_flipped_bit_is_not_used(home: Home) -> None:
