@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from orchestrator.errors import HomerunError
 from orchestrator.home.clock import Clock, SystemClock
-from orchestrator.web import charts
+from orchestrator.web import charts, openapi
 from orchestrator.web.answers import homerun_problem, http_problem, problem
 from orchestrator.web.backend import Backend
 from orchestrator.web.commands import Commands
@@ -89,6 +89,7 @@ def _routes(
     ]
     return [
         *login.routes(),
+        openapi.route_of(api),
         Route("/", _page),
         Route("/healthz", _healthy),
         Route("/metrics", _metrics(registry)),

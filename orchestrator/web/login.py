@@ -7,7 +7,7 @@ them.
 from __future__ import annotations
 
 import html
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from starlette.routing import Route
 from orchestrator.home.clock import Clock
 from orchestrator.web.answers import answer
 from orchestrator.web.credentials import CODE_SECONDS, SESSION_SECONDS, Credentials
+from orchestrator.web.describe import describes
 from orchestrator.web.limiter import Limiter, place_of
 from orchestrator.web.parameters import read_body
 
@@ -50,6 +51,7 @@ class Login:
         """Below /api/v1."""
         return [Route("/login", self.link, methods=["POST"])]
 
+    @describes({"path": str, "expires": datetime | None}, body={})
     async def link(self, request: Request) -> Response:
         """A one-time link, for somebody who has the token already."""
         await read_body(request, ())

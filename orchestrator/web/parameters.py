@@ -22,7 +22,7 @@ from trainer.contract import toml
 MAX_SECONDS = 10 * 366 * 86_400
 #: the longest free text of a person
 MAX_TEXT = 500
-_BIGGEST = (1 << 63) - 1
+BIGGEST = (1 << 63) - 1
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -51,7 +51,7 @@ class Query:
             raise Invalid(f"{name}: must be one of {', '.join(words)}, not {value[:40]!r}")
         return type(default)(value)
 
-    def number(self, name: str, default: int, low: int, high: int = _BIGGEST) -> int:
+    def number(self, name: str, default: int, low: int, high: int = BIGGEST) -> int:
         """A whole number between ``low`` and ``high``."""
         value = self._values.get(name)
         if value is None:
@@ -109,7 +109,7 @@ class Body:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise Invalid(f"{name}: must be a number, not {_kind(value)}")
-        if not 0 <= value <= _BIGGEST:
+        if not 0 <= value <= BIGGEST:
             raise Invalid(f"{name}: must be at least 0 and finite")
         return float(value)
 

@@ -24,6 +24,7 @@ from orchestrator.domain import JournalEntry, Snapshot, to_json
 from orchestrator.errors import HomerunError, Invalid, NotFound
 from orchestrator.web.answers import encode
 from orchestrator.web.backend import Backend
+from orchestrator.web.describe import describes, text, whole
 from orchestrator.web.logs import Follower
 from orchestrator.web.parameters import Query
 
@@ -175,6 +176,11 @@ class Streams:
 
     # --- snapshot and journal ---------------------------------------------------------------
 
+    @describes(
+        str,
+        query={"run": text("Leave the journal of other runs out.")},
+        media_type="text/event-stream",
+    )
     async def stream(self, request: Request) -> Response:
         """Events ``status`` (the snapshot) and ``journal`` (one entry, with its id).
 
@@ -228,6 +234,11 @@ class Streams:
 
     # --- log --------------------------------------------------------------------------------
 
+    @describes(
+        str,
+        query={"run": text("Whose log."), "lines": whole(0, 10_000, 10)},
+        media_type="text/event-stream",
+    )
     async def log_stream(self, request: Request) -> Response:
         """Events ``line``: the log's last ``lines`` lines, then each new one, as plain text."""
         query = Query(request, ("run", "lines"))
