@@ -49,7 +49,8 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route in routes:
         description = description_of(route.endpoint)
-        assert description is not None, f"{route.path} is not described"
+        if description is None:
+            continue  # the tests find it; a daemon answers all the same
         for method in sorted((route.methods or {"GET"}) - {"HEAD"}):
             operation = _operation(route, method, description, components)
             paths.setdefault(BASE + route.path, {})[method.lower()] = operation
@@ -72,6 +73,11 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
             },
         },
     }
+
+
+def undescribed(routes: Sequence[Route]) -> list[str]:
+    """Paths that the document leaves out because nobody described them."""
+    return [route.path for route in routes if description_of(route.endpoint) is None]
 
 
 def route_of(routes: Sequence[Route]) -> Route:
