@@ -38,6 +38,8 @@ from orchestrator.ledger.keeper import LedgerKeeper
 from orchestrator.orders import SaveOrder
 from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
+from orchestrator.profiler import Muted
+from orchestrator.profiling import profiler_of
 from orchestrator.quiet_hours import quiet_of
 from orchestrator.quiet_sense import QuietSense
 from orchestrator.roster import RosterKeeper
@@ -135,10 +137,15 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
         supervisor.keep_roster = lambda: roster.keep(clock.now())
     # Only now, for a simulated card is asked here and asks the supervisor.
     chart = chart_of(config, store, prices, gpu, clock)
-    senses.append(chart.navigator)
+    profiler = profiler_of(gpu, supervisor, chart.navigator) if gpu is not None else None
+    senses += (
+        [chart.navigator] if profiler is None else [profiler, Muted(chart.navigator, profiler)]
+    )
     supervisor.figures = lambda: Figures(chart.navigator.view(), chart.bills.known)
     senses.append(_disk_sense(paths, keeper, stack))
     commands = Commands(store, supervisor, config, prices, keeper, lookout, chart.navigator)
+    if profiler is not None:
+        commands.profiler = profiler
     notifier = Notifier(os.environ)
     bridge = _bridge(config, commands, clock, web.url, stack)
     parts = (store, supervisor, commands, prices, web, Calendar(), keeper, lookout, notifier)

@@ -30,6 +30,7 @@ from orchestrator.ledger.keeper import everything
 from orchestrator.ledger.summary import By, EnergySummary, summarize
 from orchestrator.navigator import Navigator
 from orchestrator.orders import SaveOrder
+from orchestrator.profiler import NoProfiler, Profiling
 from orchestrator.queue_order import prioritize
 from orchestrator.restoring import bring_back
 from orchestrator.schedule_report import CurveReport, ScheduleReport
@@ -71,6 +72,7 @@ class Commands:
         self._keeper = keeper
         self._lookout = lookout
         self._navigator = navigator
+        self.profiler: Profiling = NoProfiler()
 
     # --- readers ----------------------------------------------------------------------------
 

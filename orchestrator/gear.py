@@ -43,8 +43,12 @@ class Gear:
         return Machine(self.levels, pauses)
 
     def wall_watts(self, watts: float, source: str) -> float:
-        """What a meter's reading means at the wall: NVML sees the card alone."""
-        return (watts + REST_WATTS) / self.supply_efficiency if source == "nvml" else watts
+        """What a meter's reading means at the wall: a card sees itself alone."""
+        return (
+            (watts + REST_WATTS) / self.supply_efficiency
+            if source in ("nvml", "simulated")
+            else watts
+        )
 
 
 def gear_of(gpu: Gpu | None, power: PowerConfig) -> Gear:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -20,6 +21,7 @@ from orchestrator.navigator_report import curve_report, schedule_report
 from orchestrator.pilot import Pilot, Running
 from orchestrator.planning.measured import Measured, Reading
 from orchestrator.planning.online import Mode
+from orchestrator.profiler import LevelResult
 from orchestrator.schedule_report import CurveReport, ScheduleReport
 from orchestrator.senses import Moment
 from orchestrator.speedometer import LOADED, Speedometer
@@ -48,6 +50,7 @@ class Navigator:
         self._batch_tokens = 1
         self._remark = ""
         self._dirty = True
+        self._lessons: list[tuple[str, tuple[LevelResult, ...], str]] = []
         self._looked_after: float | None = None
         self._kept_at = clock.monotonic()
         self._snapshot: Snapshot | None = None
@@ -55,6 +58,10 @@ class Navigator:
     def touch(self) -> None:
         """A goal has changed: it is read again at the next look."""
         self._dirty = True
+
+    def learn(self, run: str, results: Sequence[LevelResult], source: str) -> None:
+        """Take in, at the next look, what a profile of ``run`` has found; never waits."""
+        self._lessons.append((run, tuple(results), source))
 
     # --- the chore --------------------------------------------------------------------------
 
@@ -84,6 +91,7 @@ class Navigator:
         if run.name != self._run or self._dirty:
             self._take_up(run.name)
         self._measure(snapshot, run)
+        self._heed(run)
         left = self._work_left(run)
         if self._goal is None or self._goal.kind is GoalKind.OFF:
             self._remark = "no goal is set, so it runs whenever nothing holds it"
@@ -161,6 +169,22 @@ class Navigator:
             self._kept_at = now
             with self._store.transaction() as tx:
                 tx.goals.measured(self._run, self._measured.readings())
+
+    def _heed(self, run: RunView) -> None:
+        """A profile knows the levels' relation; how fast full power is, whole steps tell."""
+        full = self._measured.full_tokens_per_second or run.tokens_per_second
+        if not self._lessons or not full:
+            return
+        lessons, self._lessons = self._lessons, []
+        for name, results, source in lessons:
+            for item in results if name == run.name else ():
+                watts = item.watts
+                if watts is not None:
+                    watts = self._helm.gear.wall_watts(watts, source)
+                speed = item.relative_speed * full
+                self._observe(Reading(item.limit_watts, speed, watts, item.seconds))
+        with self._store.transaction() as tx:
+            tx.goals.measured(run.name, self._measured.readings())
 
     def _limit(self, snapshot: Snapshot) -> float | None:
         """The level in force, by the nearest of the levels."""

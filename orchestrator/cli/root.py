@@ -49,6 +49,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "Prepare it": {
         "plan": "plan:plan",
+        "profile": "profile:profile",
         "simulate": "simulate:simulate",
         "data": "data:data",
     },

@@ -30,6 +30,7 @@ from orchestrator.web.house import House
 from orchestrator.web.limiter import Limiter
 from orchestrator.web.login import Login
 from orchestrator.web.metrics import build_registry
+from orchestrator.web.profiling import Profile
 from orchestrator.web.reading import Reading
 from orchestrator.web.settings import Settings
 from orchestrator.web.stream import Streams
@@ -84,6 +85,7 @@ def _routes(
         *streams.routes(),
         *Reading(backend).routes(),
         *Commands(backend, clock).routes(),
+        *Profile(backend).routes(),
         *login.api_routes(),
         *House(backend, trail).routes(),
     ]

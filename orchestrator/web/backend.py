@@ -17,6 +17,7 @@ from orchestrator.domain import (
 )
 from orchestrator.goals import Goal, RunGoal
 from orchestrator.ledger.summary import By, EnergySummary
+from orchestrator.profiler import Profiling
 from orchestrator.schedule_report import CurveReport, ScheduleReport
 from orchestrator.surroundings import Surroundings
 from orchestrator.tariff.report import PricesReport
@@ -29,6 +30,9 @@ class Backend(Protocol):
 
     Commands raise ``orchestrator.errors``: NotFound, Invalid, Held, Refused, Misconfigured.
     """
+
+    #: measures what the levels of power give
+    profiler: Profiling
 
     def snapshot(self) -> Snapshot: ...
 

@@ -34,6 +34,7 @@ from orchestrator.errors import Held, Invalid, Misconfigured, NotFound, Refused
 from orchestrator.headline import headline
 from orchestrator.home.clock import Clock, FakeClock
 from orchestrator.ledger.summary import By, EnergySummary, summarize
+from orchestrator.profiler import NoProfiler, Profiling
 from orchestrator.surroundings import Surroundings
 from orchestrator.tariff.report import PricesReport, report
 from orchestrator.tariff.slots import PriceSeries
@@ -65,6 +66,7 @@ class FakeBackend(FakeGuests, FakePage, FakePlan):
 
     def __init__(self, clock: Clock | None = None, *, step: int = 1_240, log: Path | None = None):
         self._clock = clock or FakeClock()
+        self.profiler: Profiling = NoProfiler()
         self._changed = threading.Condition(threading.RLock())
         self.pinned: set[str] = set()
         self._log = log or Path("/nonexistent/trainer.log")

@@ -12,8 +12,12 @@ import pytest
 from orchestrator.charting import chart_of
 from orchestrator.config import Config
 from orchestrator.domain import Effect, Reason
+from orchestrator.gear import Gear
 from orchestrator.goals import Goal, GoalKind
 from orchestrator.home.clock import FakeClock
+from orchestrator.navigator import Navigator
+from orchestrator.planning.levels import assumed_levels
+from orchestrator.profiler import LevelResult
 from orchestrator.schedule_report import Doing
 from orchestrator.tariff.http import FakeHttp, Reply
 from orchestrator.tariff.keeper import PriceKeeper
@@ -31,6 +35,7 @@ TARIFF = {
 START = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 #: a step of the rig's run is 64 tokens: at this speed all of it takes ten hours
 STEP_SECONDS = 360.0
+CARD = Gear(assumed_levels(100.0, 200.0), 200.0, True, 0.9)
 
 
 class House(Rig):
@@ -264,3 +269,25 @@ def test_quiet_hours_and_a_pause_with_an_end_are_no_time_to_plan_with(house: Hou
     slots = house.commands.schedule(3).slots
     assert [slot.state for slot in slots if slot.start < until] == [Doing.HOLD]
     assert "user: film" in slots[0].reason
+
+
+def test_a_profile_is_what_the_plan_knows_from_then_on_also_after_a_restart(house: House) -> None:
+    begun(house)
+    house.hours(1, 0)
+    levels = assumed_levels(100.0, 200.0)
+    helm = house.navigator._helm
+    helm.gear = CARD
+    navigator = Navigator(house.store, helm, house.clock)
+    results = [
+        LevelResult(level.limit_watts or 0.0, 0.5, 0.1, level.limit_watts, 60.0)
+        for level in levels
+        if level.limit_watts != 200.0
+    ]
+    navigator.learn("month", [LevelResult(200.0, 1.0, 0.2, 200.0, 60.0), *results], "nvml")
+    navigator.learn("another", results, "nvml")
+    navigator.consider(house.settle())
+    with house.store.transaction() as tx:
+        known = {item.limit_watts: item for item in tx.goals.readings("month")}
+    assert set(known) == {100.0, 120.0, 140.0, 160.0, 180.0, 200.0}
+    assert known[120.0].tokens_per_second == pytest.approx(known[200.0].tokens_per_second / 2)
+    assert known[120.0].wall_watts == pytest.approx(CARD.wall_watts(120.0, "nvml"))

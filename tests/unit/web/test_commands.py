@@ -76,6 +76,15 @@ def test_a_guest_holds_the_card_until_he_leaves(site: Site) -> None:
     assert post(site, "unhold", {"name": "gamemode"}).json()["ended"] is False
 
 
+def test_a_profile_is_refused_without_a_card_and_for_an_unknown_run(site: Site) -> None:
+    assert site.client.get("/api/v1/profile").json()["state"] == "idle"
+    refused = post(site, "profile", {"run": "evening"})
+    assert refused.status_code == 409
+    assert "--power-helper" in refused.json()["error"]["fix"]
+    assert post(site, "profile", {"run": "nobody"}).status_code == 404
+    assert post(site, "profile/stop").json()["state"] == "idle"
+
+
 def test_run_is_submitted_refused_twice_and_cancelled(serve: Serve) -> None:
     site = serve()
     created = post(site, "runs", {"spec": SPEC, "priority": 5})
@@ -162,6 +171,8 @@ def test_retention_is_told_before_it_is_done_and_spares_what_is_pinned(serve: Se
         ("hold", {"name": 7}, "name: must be a text"),
         ("hold", {"name": "x", "until": "2026-11-30T00:00:00Z"}, "is in the past"),
         ("unhold", {}, "name: missing"),
+        ("profile", {}, "run: missing"),
+        ("profile/stop", {"run": "evening"}, "nothing is expected here"),
         ("resume", {"all": True}, "key 'all'"),
         ("finish", {"seconds": 5}, "key 'seconds'"),
         ("runs", {}, "spec: missing"),
