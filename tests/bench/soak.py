@@ -29,7 +29,7 @@ from orchestrator.simulation.month import Diary, Month
 from orchestrator.simulation.wish import Wish
 from orchestrator.tariff.slots import PriceSlot, Source
 from tests.bench.machine import header
-from tests.bench.soak_report import MIB, Look, Row, row, table
+from tests.bench.soak_report import MIB, Look, Row, row, table, verdict
 from tests.story.house import CLOCK, House, trainer_pid
 
 _EVERY_SECONDS = 5.0
@@ -212,9 +212,8 @@ def report(root: Path, minutes: float, engine: str) -> Iterator[str]:
         f"({len(done.looks)} samples)."
     )
     yield from ("", *table(found, "an hour"), "", *_rates(done, found))
-    grown = [item.name for item in (*rows, *found) if not item.good]
     yield ""
-    yield f"Verdict: {'GROWS: ' + ', '.join(grown) if grown else 'nothing grows without an end.'}"
+    yield f"Verdict: {verdict([*rows, *found])}"
 
 
 def _rows(

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 MIB = 2.0**20
 #: what the first third of a soak does to memory is warming up
 _WARM = 1 / 3
-#: growth of the level between the warm middle and the end that is no more than noise
-_MEMORY_RATIO, _MEMORY_BYTES = 0.03, 6 * MIB
+#: growth of the level between the warm middle and the end: so much is noise, so much is a leak
+_NOISE_RATIO, _NOISE_BYTES = 0.01, 1.5 * MIB
+_LEAK_RATIO, _LEAK_BYTES = 0.05, 8 * MIB
 _COUNT = 3.0
 
 
@@ -34,12 +35,12 @@ class Row:
     highest: float
     #: an hour, or a simulated day; by Theil and Sen, so that a peak does not bend it
     slope: float
-    #: "level", "grows", or "by rate" for what is meant to grow with the work done
+    #: level, grows, unsettled (too short to tell), or "by rate" for what grows with the work done
     verdict: str
 
     @property
     def good(self) -> bool:
-        """Whether it may go on like this for a month."""
+        """Whether nothing speaks against going on like this for a month."""
         return self.verdict != "grows"
 
 
@@ -57,8 +58,10 @@ def row(name: str, looks: Sequence[Look], kind: str) -> Row:
     last = statistics.median(values[half:])
     verdict = "by rate"
     if kind == "memory":
-        room = max(_MEMORY_BYTES, middle * _MEMORY_RATIO)
-        verdict = "level" if last - middle <= room else "grows"
+        noise = max(_NOISE_BYTES, middle * _NOISE_RATIO)
+        leak = max(_LEAK_BYTES, middle * _LEAK_RATIO)
+        grown = last - middle
+        verdict = "level" if grown <= noise else "unsettled" if grown <= leak else "grows"
     elif kind == "count":
         verdict = "level" if last - middle <= _COUNT else "grows"
     unit = 1.0 if kind == "count" else MIB
@@ -86,6 +89,19 @@ def theil_sen(points: Sequence[tuple[float, float]]) -> float:
         if b[0] > a[0]
     ]
     return statistics.median(slopes) if slopes else 0.0
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """All in one sentence."""
+    grown = [item.name for item in rows if not item.good]
+    unsettled = [item.name for item in rows if item.verdict == "unsettled"]
+    if grown:
+        return f"GROWS: {', '.join(grown)}."
+    if unsettled:
+        return (
+            f"nothing leaks, but too short to tell whether it levels off: {', '.join(unsettled)}."
+        )
+    return "nothing grows without an end."
 
 
 def table(rows: Sequence[Row], per: str) -> list[str]:

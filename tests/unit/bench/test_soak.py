@@ -14,7 +14,7 @@ from orchestrator.simulation.market import FixedPrices
 from orchestrator.simulation.month import Month
 from orchestrator.simulation.wish import Wish
 from orchestrator.tariff.slots import PriceSlot, Source
-from tests.bench.soak_report import MIB, Look, row, table, theil_sen
+from tests.bench.soak_report import MIB, Look, row, table, theil_sen, verdict
 
 
 def looks(value: Callable[[float], float], hours: float = 1.0, count: int = 200) -> list[Look]:
@@ -36,6 +36,16 @@ def test_warming_up_and_noise_are_no_leak() -> None:
         return (60 + 40 * min(1.0, at * 5) + rng.gauss(0, 1.5)) * MIB
 
     assert row("x", looks(warming), "memory").verdict == "level"
+
+
+def test_a_soak_that_is_too_short_says_so() -> None:
+    climbing = row("x", looks(lambda at: (90 + 55 * at) * MIB, hours=0.16), "memory")
+    assert (climbing.verdict, climbing.good) == ("unsettled", True)
+    assert "too short to tell whether it levels off: x" in verdict([climbing])
+    leak = row("x", looks(lambda at: (90 + 55 * at) * MIB), "memory")
+    assert verdict([climbing, leak]) == "GROWS: x."
+    level = row("x", looks(lambda at: 90 * MIB), "memory")
+    assert verdict([level]) == "nothing grows without an end."
 
 
 def test_one_peak_does_not_bend_the_slope() -> None:
