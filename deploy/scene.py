@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from orchestrator.domain import (
+    Bill,
     Checkpoint,
     CheckpointView,
     Effect,
@@ -311,7 +312,14 @@ class Scene(FakeBackend):
         return replace(
             before, time=self.now, headline=headline(self.now, view, setpoint, holds, len(queue)),
             setpoint=setpoint, holds=holds, run=view, queue=queue, journal=tuple(self._lines()),
+            bills=(self._bill,),
         )  # fmt: skip
+
+    @property
+    def _bill(self) -> Bill:
+        summary = self.energy(By.RUN)
+        line, avoided = summary.lines[0], summary.avoided[0].avoided_cost
+        return Bill(NAME, "EUR", line.costs[0].amount, line.kwh, avoided, None)
 
     def runs(self) -> list[Run]:
         return list(self._runs.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import datetime, timedelta
 
@@ -11,7 +12,9 @@ from orchestrator.planning import schedule
 from orchestrator.planning.levels import assumed_levels
 from orchestrator.planning.online import Incumbent, Mode, Why
 from orchestrator.planning.picture import advice
+from orchestrator.planning.plan import Plan
 from orchestrator.planning.problem import Machine, Pause, Problem, Slot, Standing
+from orchestrator.planning.schedule import CurvePoint
 from orchestrator.schedule_report import (
     CurveReport,
     ScheduleReport,
@@ -33,8 +36,7 @@ class FakePlan:
     def schedule(self, hours: int) -> ScheduleReport:
         """See ``Backend.schedule``."""
         now = self._clock.now()
-        problem = _problem(now)
-        plan = schedule.by_deadline(problem)
+        problem, plan = _planned(now)
         known_until = problem.slots[0].start + timedelta(hours=_PUBLISHED_HOURS)
         incumbent = Incumbent(plan, Mode.CHEAPEST, now, known_until, _WORK_HOURS, Why.FIRST)
         end = now + timedelta(hours=hours)
@@ -61,8 +63,8 @@ class FakePlan:
     def schedule_curve(self) -> CurveReport:
         """See ``Backend.schedule_curve``."""
         now = self._clock.now()
-        problem = _problem(now)
-        points = schedule.curve(problem)
+        problem, _ = _planned(now)
+        points = _curve(now)
         deadline = problem.slots[-1].end
         remark = advice(points, _CURRENCY)
         return CurveReport(now, _RUN, _CURRENCY, deadline, curve_dates(points), remark)
@@ -72,6 +74,18 @@ class FakePlan:
         now = self._clock.now()
         wanted = goal.checked(now)
         return RunGoal(run, wanted.kind, now, wanted.deadline, wanted.slack, wanted.money)
+
+
+# One plan for all who ask at a moment: a page asks again and again, and many tests stand still.
+@functools.lru_cache(maxsize=8)
+def _planned(now: datetime) -> tuple[Problem, Plan]:
+    problem = _problem(now)
+    return problem, schedule.by_deadline(problem)
+
+
+@functools.lru_cache(maxsize=8)
+def _curve(now: datetime) -> list[CurvePoint]:
+    return schedule.curve(_problem(now))
 
 
 def _problem(now: datetime) -> Problem:

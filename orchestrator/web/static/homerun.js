@@ -184,7 +184,7 @@ function drawOutlook() {
     if (said.length) said[0] += ".";
   }
   const gone = state.energy?.total;
-  if (status?.run && !said.length && gone?.costs.length) said.push(`So far ${number(gone.kwh, 2)} kWh and ${moneys(gone.costs)}.`);
+  if (status?.run && !said.length && gone?.costs.length && gone.kwh >= 0.01) said.push(`So far ${number(gone.kwh, 2)} kWh and ${moneys(gone.costs)}.`);
   text($("outlook"), said.join(" "));
 }
 
@@ -212,7 +212,7 @@ function tilesOf(run) {
   const [used, unit] = energy(run.energy_joules);
   const stands = run.phase === "paused";
   const reading = state.house?.gpu?.reading ?? null;
-  const pace = known(run.step_seconds, (v) => `${number(v, v < 10 ? 2 : 0)} s a step`);
+  const pace = run.step_seconds === null ? "" : `${number(run.step_seconds, run.step_seconds < 10 ? 2 : 0)} s a step`;
   const mfu = run.mfu === null ? "" : `, ${number(run.mfu * 100, 1)} % MFU`;
   const bill = state.status.bills?.find((item) => item.run === run.name);
   const limit = reading?.limit_watts ?? null;
@@ -221,7 +221,7 @@ function tilesOf(run) {
   return [
     ["Loss", known(run.loss, (v) => number(v, 3)), "", "nats per token"],
     ["Bits per byte", known(run.bits_per_byte, (v) => number(v, 3)), "", run.bits_per_byte_before === null ? "" : `${number(run.bits_per_byte_before, 3)} before training`],
-    ["Speed", known(run.tokens_per_second, (v) => number(v)), "tokens/s", stands ? "when it last ran" : pace + mfu],
+    ["Speed", known(run.tokens_per_second, (v) => number(v)), run.tokens_per_second === null ? "" : "tokens/s", stands ? "when it last ran" : pace + mfu],
     ["Finishes", known(finish, about), "", finish ? `in ${duration(secondsUntil(finish))}${run.eta ? "" : ", by the plan"}` : stands ? "nobody knows while it is held" : "nobody knows yet"],
     ["Power", known(run.power.watts, (v) => number(v)), run.power.watts === null ? "" : "W", meterWords(run.power), made],
     ["Temperature", known(reading?.temperature_celsius, (v) => number(v)), reading?.temperature_celsius == null ? "" : "°C", reading ? known(limit, (v) => `limit ${number(v)} W`) : "no card answers"],
@@ -479,7 +479,8 @@ function drawEnergy() {
   $("energy-rows").replaceChildren(...summary.lines.slice(-7).reverse().map((what) => write(what, day(what.label))));
   $("energy-total").replaceChildren(write(summary.total, "All"));
   const measured = summary.total.kwh > 0 ? summary.total.measured_kwh / summary.total.kwh : 0;
-  text($("energy-range"), measured > 0.995 ? "measured" : measured < 0.005 ? "estimated" : `${number(measured * 100)} % of it measured`);
+  const guessed = state.status?.run?.power.source === "simulated" ? "simulated" : "estimated";
+  text($("energy-range"), measured > 0.995 ? "measured" : measured < 0.005 ? guessed : `${number(measured * 100)} % of it measured`);
   const mine = summary.avoided.find((item) => item.run === state.status?.run?.name) ?? summary.avoided.at(-1);
   const saving = mine?.avoided_cost;
   text(
@@ -778,10 +779,12 @@ function slotWords(slot) {
   return `${price}${slot.forecast ? " (forecast)" : ""}${doing}`;
 }
 
+const remarkOf = (remark) => (remark ? sentence(remark).replace(/[^.!?]$/, "$&.") : "");
+
 function planRest(all) {
   const slot = all.find((item) => new Date(item.end) > now()) ?? all[0];
   const change = state.plan?.next_change ? ` Next change ${clock(state.plan.next_change)}.` : "";
-  const remark = !planned() ? ` ${state.plan?.remark || "No plan is followed: homerun deadline sets a goal."}` : "";
+  const remark = planned() ? "" : ` ${remarkOf(state.plan?.remark) || "No plan is followed: homerun deadline sets a goal."}`;
   return slot ? `Now ${slotWords(slot)}.${change}${remark}` : remark.trim();
 }
 
@@ -792,11 +795,11 @@ function drawPlan() {
   $("plan-section").hidden = !state.plan && !state.prices;
   $("plan-chart").hidden = priced.length === 0;
   $("plan-hours").hidden = all.length === 0;
-  $("plan-legend").hidden = !all.some((slot) => slot.state) || priced.length === 0;
+  $("plan-legend").hidden = !planned() || priced.length === 0;
   text($("plan-range"), reach ? `published until ${clock(reach)}` : "");
   if (priced.length === 0) {
     const none = state.prices?.source.configured === false ? "No tariff is configured, so there are no prices to draw." : "No prices are known.";
-    text($("plan-read"), [none, planned() ? "" : state.plan?.remark].filter(Boolean).join(" "));
+    text($("plan-read"), [none, planned() ? "" : remarkOf(state.plan?.remark)].filter(Boolean).join(" "));
     drawHours(all);
     return;
   }
@@ -826,7 +829,9 @@ function drawPlan() {
 
 function paintSlots(u) {
   const ink = u.ctx;
-  const shades = { run: colour("accent"), off: colour("faint"), hold: hatch(colour("soft")), none: colour("second") };
+  const shades = { run: colour("accent"), off: colour("faint"), hold: hatch(colour("soft")), none: faded(colour("second"), 0.35) };
+  // Without a plan there is nothing to tell apart but what holds it.
+  const shade = (slot) => shades[!slot.state || (slot.state !== "hold" && !planned()) ? "none" : slot.state];
   const floor = u.valToPos(0, "y", true);
   const right = u.bbox.left + u.bbox.width;
   ink.save();
@@ -836,7 +841,7 @@ function paintSlots(u) {
     const to = Math.min(right, u.valToPos(seconds(slot.end), "x", true));
     const top = u.valToPos(slot.price, "y", true);
     ink.globalAlpha = slot.forecast ? 0.45 : 1;
-    ink.fillStyle = shades[slot.state ?? "none"];
+    ink.fillStyle = shade(slot);
     const gap = to - from > 8 ? 1.5 * devicePixelRatio : 0;
     ink.fillRect(from, Math.min(top, floor), Math.max(1, to - from - gap), Math.max(1, Math.abs(floor - top)));
   }

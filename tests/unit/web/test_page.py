@@ -323,7 +323,7 @@ def test_journal_shows_more_when_asked(tab: Tab, serve: Serve) -> None:
 def test_colours_go_through_all_three_and_are_remembered(tab_of: Opened, site: Site) -> None:
     tab = tab_of(scheme="dark")
     ground = "getComputedStyle(document.body).backgroundColor"
-    tab.ready(site.server.url)
+    tab.open(site.server.url)
     dark = tab.ask(ground)
     tab.click("#theme")
     light = tab.ask(ground)
@@ -332,7 +332,7 @@ def test_colours_go_through_all_three_and_are_remembered(tab_of: Opened, site: S
     assert tab.ask(ground) == dark
     tab.press("t")
     tab.press("t")
-    tab.ready(site.server.url)
+    tab.open(site.server.url)
     assert tab.ask(ground) == light
     assert tab.ask("document.documentElement.dataset.theme") == "light"
     assert tab.complaints == []
@@ -350,7 +350,7 @@ def test_single_keys_are_told_and_can_be_switched_off(tab: Tab, serve: Serve) ->
     tab.until("!document.querySelector('#keys').open")
     tab.press("p")
     assert tab.page.get_attribute("#pause-menu", "open") is None
-    tab.ready(site.server.url)
+    tab.open(site.server.url)
     assert tab.page.is_checked("#keys-on") is False
 
 
@@ -478,7 +478,6 @@ def test_nobody_is_shut_out(
     tab.ready(site.server.url)
     tab.until("!!document.querySelector('#holds li') && !!document.querySelector('#saved button')")
     tab.click("#plan-hours summary")
-    assert tab.barriers() == []
     tab.press("p")
     tab.until("document.querySelector('#pause-menu').open")
     assert tab.barriers() == []
