@@ -22,15 +22,12 @@ from orchestrator.home_assistant import (
     discovery,
     state,
 )
-from orchestrator.ledger.summary import By, EnergySummary
 
 log = logging.getLogger(__name__)
 
 SOURCE = "mqtt"
 #: a person looking at a dashboard does not see more
 TELL_SECONDS = 5.0
-#: the ledger is summed up no more often
-_ENERGY_SECONDS = 60.0
 #: more is no person's hand on a switch
 _MOST_WAITING = 50
 
@@ -39,8 +36,6 @@ class House(Protocol):
     """What the bridge asks of the daemon; ``Commands`` and the fake backend both have it."""
 
     def snapshot(self) -> Snapshot: ...
-
-    def energy(self, by: By) -> EnergySummary: ...
 
     def pause(
         self, *, run: str | None, until: datetime | None, release: bool, detail: str, source: str
@@ -86,8 +81,6 @@ class Bridge:
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mqtt-bridge", daemon=True)
         self._told: Message | None = None
-        self._energy: EnergySummary | None = None
-        self._energy_at = float("-inf")
 
     def start(self) -> None:
         """Connect; returns at once, whether or not anybody answers."""
@@ -163,12 +156,6 @@ class Bridge:
         self._told = None
 
     def _tell(self) -> None:
-        message = state(self._topics, self._house.snapshot(), self._summary(), self._about.currency)
+        message = state(self._topics, self._house.snapshot(), self._about.currency)
         if message != self._told and self._broker.say(message):
             self._told = message
-
-    def _summary(self) -> EnergySummary | None:
-        if self._about.currency and self._clock.monotonic() - self._energy_at >= _ENERGY_SECONDS:
-            self._energy_at = self._clock.monotonic()
-            self._energy = self._house.energy(By.RUN)
-        return self._energy

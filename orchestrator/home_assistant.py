@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from orchestrator.domain import Effect, Hold, Reason, Snapshot, to_json
 from orchestrator.home.broker import Message
-from orchestrator.ledger.summary import EnergySummary
 
 ONLINE, OFFLINE = "online", "offline"
 ON, OFF = "ON", "OFF"
@@ -107,6 +107,7 @@ def _entities(currency: str) -> list[_Entity]:
             suggested_display_precision=2,
         ),
         _sensor("finish", "Finish", "flag-checkered", device_class="timestamp"),
+        _sensor("next_change", "Next change of the plan", "update", device_class="timestamp"),
         _Entity(
             "binary_sensor",
             "training",
@@ -181,9 +182,7 @@ def _found(topics: Topics, entity: _Entity, shared: dict[str, Any]) -> Message:
     return Message(topic, json.dumps(content, sort_keys=True), retain=True)
 
 
-def state(
-    topics: Topics, snapshot: Snapshot, energy: EnergySummary | None, currency: str
-) -> Message:
+def state(topics: Topics, snapshot: Snapshot, currency: str) -> Message:
     """What all entities show now."""
     run, effect = snapshot.run, snapshot.setpoint.effect
     training = run is not None and run.phase == "train" and effect in (Effect.RUN, Effect.CAP)
@@ -200,8 +199,9 @@ def state(
         "tokens_per_second": _rounded(run.tokens_per_second, 0) if run else None,
         "power": _rounded(run.power.watts, 0) if run else None,
         "energy": round(run.energy_joules / 3.6e6, 3) if run else None,
-        "finish": run.eta.replace(second=0, microsecond=0) if run and run.eta else None,
-        "cost": _cost(energy, run.name if run else None, currency),
+        "finish": _minute(run.eta) if run else None,
+        "next_change": _minute(snapshot.plan.next_change) if snapshot.plan else None,
+        "cost": _cost(snapshot, currency) if run else None,
     }
     return Message(topics.state, json.dumps(to_json(content)), retain=True)
 
@@ -217,16 +217,20 @@ def _paused_by_people(holds: Sequence[Hold]) -> bool:
     )
 
 
-def _cost(energy: EnergySummary | None, run: str | None, currency: str) -> float | None:
-    lines = energy.lines if energy is not None else ()
-    amounts = [
-        money.amount
-        for line in lines
-        if line.label == run
-        for money in line.costs
-        if money.currency == currency
+def _cost(snapshot: Snapshot, currency: str) -> float | None:
+    """In the tariff's currency, which the sensor has for its unit."""
+    run = snapshot.run.name if snapshot.run else ""
+    costs = [
+        float(bill.cost)
+        for bill in snapshot.bills
+        if (bill.run, bill.currency) == (run, currency) and bill.cost is not None
     ]
-    return round(float(sum(amounts)), 4) if amounts else None
+    return round(sum(costs), 4) if costs else None
+
+
+def _minute(moment: datetime | None) -> datetime | None:
+    """Without seconds, which would make every message a new one."""
+    return None if moment is None else moment.replace(second=0, microsecond=0)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

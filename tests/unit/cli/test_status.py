@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -208,8 +209,10 @@ def test_the_next_thing_to_happen_by_itself_is_named(double: ApiDouble, run: Run
     plain = d.to_json(api.snapshot(holds=(late, api.hold(), gone)))
     double.set("GET", "status", Answer(plain))
     assert "next       13:30 CET (in 2 h), you: over" in run("status").stdout
-    change = d.to_json(api.NOW + timedelta(minutes=30))
-    double.set("GET", "status", Answer({**plain, "plan": {"next_change": change}}))
+    soon = api.NOW + timedelta(minutes=30)
+    unknown = (None, None, None, False)
+    plan = d.PlanView("deadline", "cheapest", api.NOW, "", None, None, soon, "EUR", *unknown)
+    double.set("GET", "status", Answer({**plain, "plan": d.to_json(plan)}))
     assert "next       12:00 CET (in 30 min), the plan changes" in run("status").stdout
     show(double, api.snapshot())
     assert "next  " not in run("status").stdout
@@ -219,7 +222,7 @@ def test_a_bill_of_the_ledger_is_shown_and_an_unknown_one_is_not(
     double: ApiDouble, run: Run
 ) -> None:
     plain = d.to_json(api.snapshot())
-    bill = {"run": "first-run", "currency": "EUR", "cost": 4.5678}
+    bill = d.to_json(d.Bill("first-run", "EUR", Decimal("4.5678"), Decimal(20), None, None))
     double.set("GET", "status", Answer({**plain, "bills": [{**bill, "run": "other"}, bill]}))
     assert "cost       4.57 EUR so far" in run("status").stdout
     double.set("GET", "status", Answer({**plain, "bills": [{**bill, "cost": None}]}))

@@ -7,7 +7,9 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -17,7 +19,7 @@ from orchestrator.bridge import About, Bridge
 from orchestrator.cli import mqtt_check
 from orchestrator.cli.check import State
 from orchestrator.config import Config
-from orchestrator.domain import Effect, Hold, Reason
+from orchestrator.domain import Bill, Effect, Hold, Reason
 from orchestrator.errors import Refused
 from orchestrator.home.broker import FakeBroker, Line, Message, PahoBroker
 from orchestrator.home.clock import SystemClock
@@ -156,7 +158,7 @@ def test_home_assistant_finds_a_device_with_its_sensors_and_one_switch(
     keys = {topic.split("/")[3] for topic in found}
     assert keys == {
         "headline", "phase", "held_by", "run", "step", "progress", "loss", "tokens_per_second",
-        "power", "energy", "finish", "training", "cost", "allowed",
+        "power", "energy", "finish", "next_change", "training", "cost", "allowed",
     }  # fmt: skip
     shown = _states(home)[-1]
     for topic, content in found.items():
@@ -359,19 +361,37 @@ def test_nothing_is_said_twice_while_nothing_changes() -> None:
 def test_what_is_unknown_is_null_and_never_zero() -> None:
     backend = FakeBackend()
     backend.show(loss=None, tokens_per_second=None, eta=None)
-    shown = json.loads(state(TOPICS, backend.snapshot(), None, "EUR").payload)
+    shown = json.loads(state(TOPICS, backend.snapshot(), "EUR").payload)
     assert {shown[key] for key in ("loss", "tokens_per_second", "finish", "cost")} == {None}
     backend.empty()
-    shown = json.loads(state(TOPICS, backend.snapshot(), None, "EUR").payload)
+    shown = json.loads(state(TOPICS, backend.snapshot(), "EUR").payload)
     assert shown["run"] is None
     assert shown["step"] is None
     assert shown["phase"] == "idle"
 
 
+def test_the_bill_is_that_of_the_run_in_the_tariffs_currency() -> None:
+    def bill(run: str, currency: str, cost: str | None) -> Bill:
+        amount = None if cost is None else Decimal(cost)
+        return Bill(run, currency, amount, Decimal(40), None, None)
+
+    snapshot = FakeBackend().snapshot()
+    assert snapshot.run is not None
+    name = snapshot.run.name
+    mine, others = bill(name, "EUR", "12.34567"), [bill("x", "EUR", "5"), bill(name, "USD", "9")]
+
+    def shown(*bills: Bill) -> Any:
+        told = replace(snapshot, bills=bills)
+        return json.loads(state(TOPICS, told, "EUR").payload)["cost"]
+
+    assert shown(*others, mine) == 12.3457
+    assert shown(*others, bill(name, "EUR", None)) is None
+
+
 def test_a_tariff_that_holds_is_no_pause_of_a_person() -> None:
     backend = FakeBackend()
     backend.hold(Hold(Reason.TARIFF, Effect.PAUSE, "tariff", NOW))
-    shown = json.loads(state(TOPICS, backend.snapshot(), None, "").payload)
+    shown = json.loads(state(TOPICS, backend.snapshot(), "").payload)
     assert (shown["allowed"], shown["training"], shown["held_by"]) == ("ON", "OFF", "tariff")
 
 
@@ -380,7 +400,7 @@ def test_without_a_tariff_there_is_no_cost_and_all_ids_differ() -> None:
     contents = [json.loads(message.payload) for message in messages]
     assert all(message.retain for message in messages)
     ids = [content["unique_id"] for content in contents]
-    assert len(set(ids)) == len(ids) == 13
+    assert len(set(ids)) == len(ids) == 14
     assert "homerun_cost" not in ids
 
 
