@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from orchestrator.domain import Hold, Power, Sample
@@ -22,10 +22,18 @@ class Books:
     its figures: a committed checkpoint, the end of an attempt, the end of the daemon.
     """
 
-    def __init__(self, store: Store, boot_id: str, ledger: LedgerKeeper | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        boot_id: str,
+        ledger: LedgerKeeper | None = None,
+        uptime: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """``uptime``: seconds since the machine booted, its sleep included."""
         self._store = store
         self._ledger = ledger or LedgerKeeper(NoPrices())
         self._boot_id = boot_id
+        self._uptime = uptime
         self._totals = store_totals(store)
         self._written = store_totals(store)
         self._pending: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -108,7 +116,7 @@ class Books:
             for (run, attempt), steps in self._reached.items():
                 tx.attempts.reached(run, attempt, *steps)
             rows = self._ledger.write(tx, now, everything=last)
-            tx.heartbeat.beat(now, self._boot_id)
+            tx.heartbeat.beat(now, self._boot_id, self._uptime())
         self._ledger.written(rows)
         if self._pending:
             self._written = self.totals()

@@ -25,17 +25,18 @@ class Calendar:
         self._scheduler = BackgroundScheduler(
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
+        self._triggers: dict[str, Callable[[], BaseTrigger]] = {}
 
     def every(self, interval: timedelta, name: str, chore: Callable[[], None]) -> None:
         """Call ``chore`` at a steady interval."""
         seconds = interval.total_seconds()
         # so that two chores of the same interval do not always meet
         jitter = min(5.0, seconds / 10)
-        self._add(IntervalTrigger(seconds=seconds, jitter=jitter), name, chore)
+        self._add(lambda: IntervalTrigger(seconds=seconds, jitter=jitter), name, chore)
 
     def daily(self, hour: int, minute: int, name: str, chore: Callable[[], None]) -> None:
         """Call ``chore`` once a day, local time."""
-        self._add(CronTrigger(hour=hour, minute=minute), name, chore)
+        self._add(lambda: CronTrigger(hour=hour, minute=minute), name, chore)
 
     def start(self) -> None:
         """Begin to call."""
@@ -50,9 +51,17 @@ class Calendar:
         """The names of what is on the calendar."""
         return [job.id for job in self._scheduler.get_jobs()]
 
-    def _add(self, trigger: BaseTrigger, name: str, chore: Callable[[], None]) -> None:
+    def clock_was_set(self) -> None:
+        """Count the next times anew: after a jump back they would all be far away."""
+        for name, trigger in self._triggers.items():
+            self._scheduler.reschedule_job(name, trigger=trigger())
+
+    def _add(
+        self, trigger: Callable[[], BaseTrigger], name: str, chore: Callable[[], None]
+    ) -> None:
+        self._triggers[name] = trigger
         self._scheduler.add_job(
-            _logged(name, chore), trigger, id=name, name=name, replace_existing=True
+            _logged(name, chore), trigger(), id=name, name=name, replace_existing=True
         )
 
 

@@ -32,6 +32,7 @@ from orchestrator.navigator import Navigator
 from orchestrator.orders import SaveOrder
 from orchestrator.profiler import NoProfiler, Profiling
 from orchestrator.queue_order import prioritize
+from orchestrator.registrar import forgive
 from orchestrator.restoring import bring_back
 from orchestrator.schedule_report import CurveReport, ScheduleReport
 from orchestrator.store import Store, Transaction
@@ -221,10 +222,20 @@ class Commands:
         return changed
 
     def pause(
-        self, *, run: str | None, until: datetime | None, release: bool, detail: str, source: str
+        self,
+        *,
+        run: str | None,
+        until: datetime | None,
+        release: bool,
+        detail: str,
+        source: str,
+        lasts: bool = False,
     ) -> Hold:
         effect = Effect.RELEASE if release else Effect.PAUSE
-        return self._hold(run, effect, until, detail, source)
+        hold = self._hold(run, effect, until, detail, source)
+        if lasts:
+            self._supervisor.timekeeper.lasts(hold.id)
+        return hold
 
     def finish(self, *, run: str | None, detail: str, source: str) -> Hold:
         return self._hold(run, Effect.FINISH, None, detail, source)
@@ -253,6 +264,8 @@ class Commands:
             tx.holds.end([hold.id for hold in lifted], now)
             active = tx.runs.active()
             for hold in lifted:
+                if hold.reason is Reason.CRASH_LOOP and hold.run is not None:
+                    forgive(tx, hold.run)
                 tx.journal.write(
                     "hold_ended",
                     f"The hold '{hold.reason}' was lifted.",

@@ -143,6 +143,7 @@ def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
     chores.fill(daemon)
     chores.fill_with_messages(daemon)
     chores.open_bridge(daemon)
+    supervisor.timekeeper.on_set = daemon.calendar.clock_was_set
     supervisor.after_tick = lambda: _after_tick(daemon, until)
     stopped = threading.Event()
     thread = _start_watch(watch, supervisor, stopped)

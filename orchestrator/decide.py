@@ -100,16 +100,17 @@ def add_up(holds: Iterable[Hold]) -> Setpoint:
     )
 
 
-def fruitless_failures(attempts: Iterable[Attempt], since: datetime | None = None) -> list[Attempt]:
+def fruitless_failures(attempts: Iterable[Attempt], forgiven: int = 0) -> list[Attempt]:
     """The unbroken row of failures at the end of ``attempts`` that made no progress.
 
     An attempt that got further than it started breaks the row, so does one that ended well.
-    Attempts that began before ``since`` (the last time a person said resume) do not count, and
-    the daemon's own deaths and reboots neither count nor break the row.
+    Attempts up to the number ``forgiven`` (the last one before a person said resume) do not count,
+    and the daemon's own deaths and reboots neither count nor break the row. By numbers and not by
+    times: a clock may be set.
     """
     row: list[Attempt] = []
     for attempt in reversed(list(attempts)):
-        if attempt.end is None or (since is not None and attempt.started < since):
+        if attempt.end is None or attempt.number <= forgiven:
             continue
         if attempt.end.counts_as_failure and not made_progress(attempt):
             row.append(attempt)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.domain import (
@@ -15,6 +14,7 @@ from orchestrator.domain import (
 )
 from orchestrator.engine.base import TrainerEvent
 from orchestrator.errors import Refused
+from orchestrator.outage import seconds_per_step, told
 from orchestrator.progress import Life, Progress
 from trainer.contract import messages as m
 
@@ -116,7 +116,30 @@ class Listener:
             lost_steps=lost,
             environment=event.environment,
         )
+        self._tell_of_outage(life, event, lost)
         self._s.flush()
+
+    def _tell_of_outage(self, life: Life, event: m.Ready, lost_steps: int) -> None:
+        """The whole outage in one line, now that it is known what it cost."""
+        outage, self._s.outage = self._s.outage, None
+        if outage is None:
+            return
+        with self._s.store.transaction() as tx:
+            samples = tx.samples.of(life.run, 64)
+            run = tx.runs.get(life.run)
+        step_seconds = seconds_per_step(run, samples)
+        lost = None if step_seconds is None else lost_steps * step_seconds
+        self._s.journal(
+            "outage_over",
+            told(outage, lost_steps, lost),
+            severity="warning",
+            run=life.run,
+            since=outage.since.isoformat(),
+            seconds=outage.seconds,
+            lost_steps=lost_steps,
+            lost_seconds=lost,
+            doubt=outage.doubt,
+        )
 
     def _lost_steps(self, life: Life, step: int) -> int:
         with self._s.store.transaction() as tx:
@@ -292,10 +315,7 @@ class Listener:
                     "end": end.value,
                     "cause": cause,
                     "step": life.reached,
-                    "seconds": self._seconds(life.began_at, now),
+                    # the wall clock may have been set meanwhile
+                    "seconds": self._s.clock.monotonic() - life.began,
                 },
             )
-
-    @staticmethod
-    def _seconds(began: datetime, now: datetime) -> float:
-        return (now - began).total_seconds()

@@ -62,7 +62,7 @@ class Budget:
 
     def allows(self, now: datetime) -> bool:
         """Whether one more may go out now."""
-        self._sent = [time for time in self._sent if now - time < _HOUR]
+        self._sent = [time for time in self._sent if abs(now - time) < _HOUR]
         return len(self._sent) < self.most_per_hour
 
     def spend(self, now: datetime) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestrator.domain import AttemptEnd, Checkpoint, Run
+from orchestrator.outage import Beat, Outage, measure
 from orchestrator.store import Store, Transaction
 from trainer.checkpoint import catalog
 
@@ -13,11 +14,16 @@ from trainer.checkpoint import catalog
 OUTAGE_AFTER = timedelta(seconds=60)
 
 
-def close_open_attempts(store: Store, now: datetime, boot_id: str) -> None:
-    """End what the last daemon could not end any more, and measure the outage."""
+def close_open_attempts(store: Store, beat: Beat) -> Outage | None:
+    """End what the last daemon could not end any more, and measure the outage.
+
+    Returns it when it cut into a run; what it cost shows once training goes on.
+    """
+    now = beat.time
     with store.transaction() as tx:
         last = tx.heartbeat.last()
-        rebooted = last is not None and bool(boot_id) and last[1] != boot_id
+        gap = measure(Beat(*last, tx.heartbeat.last_uptime()), beat) if last else None
+        rebooted = gap is not None and gap.rebooted
         end = AttemptEnd.REBOOT if rebooted else AttemptEnd.DAEMON_LOST
         cause = "the machine went down" if rebooted else "the daemon died above it"
         orphans = tx.attempts.open()
@@ -38,8 +44,10 @@ def close_open_attempts(store: Store, now: datetime, boot_id: str) -> None:
                 },
             )
             _tell_ledger(tx, last[0] if last else None, now, attempt.run)
-        if last is not None and orphans:
-            _tell_outage(tx, last[0], now, orphans[-1].run, rebooted)
+        if gap is None or not orphans or not _is_telling(gap):
+            return None
+        _tell_outage(tx, gap, now, orphans[-1].run)
+        return gap
 
 
 def _tell_ledger(tx: Transaction, last_beat: datetime | None, now: datetime, run: str) -> None:
@@ -58,24 +66,31 @@ def _tell_ledger(tx: Transaction, last_beat: datetime | None, now: datetime, run
     )
 
 
-def _tell_outage(
-    tx: Transaction, last_beat: datetime, now: datetime, run: str, rebooted: bool
-) -> None:
-    gap = now - last_beat
-    if gap < timedelta(0):
-        message = f"The clock stands {-gap} before the last heartbeat; the outage is unknown."
-        tx.journal.write("outage", message, now, severity="warning", run=run)
-    elif gap >= OUTAGE_AFTER or rebooted:
-        tx.counters.add(run, {"outages": 1, "outage_seconds": gap.total_seconds()})
-        message = f"Nothing ran for {gap.total_seconds():.0f} s, since {last_beat:%F %T} UTC."
-        tx.journal.write(
-            "outage",
-            message,
-            now,
-            severity="warning",
-            run=run,
-            data={"since": last_beat.isoformat(), "seconds": gap.total_seconds()},
-        )
+def _is_telling(gap: Outage) -> bool:
+    return gap.rebooted or gap.seconds is None or gap.seconds >= OUTAGE_AFTER.total_seconds()
+
+
+def _tell_outage(tx: Transaction, gap: Outage, now: datetime, run: str) -> None:
+    if gap.seconds is not None:
+        tx.counters.add(run, {"outages": 1, "outage_seconds": gap.seconds})
+    doubt = f"; {gap.doubt}" if gap.doubt else ""
+    if gap.seconds is None:
+        message = f"The length of the outage is unknown{doubt}."
+    else:
+        message = f"Nothing ran for {gap.length}, since {gap.since:%F %T} UTC{doubt}."
+    tx.journal.write(
+        "outage",
+        message,
+        now,
+        severity="warning",
+        run=run,
+        data={
+            "since": gap.since.isoformat(),
+            "seconds": gap.seconds,
+            "rebooted": gap.rebooted,
+            "doubt": gap.doubt,
+        },
+    )
 
 
 def index_checkpoints(store: Store, runs: list[Run], runs_dir: Path, now: datetime) -> None:

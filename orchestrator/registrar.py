@@ -11,6 +11,8 @@ from orchestrator.store import Store, Transaction
 
 #: what the snapshot shows of the journal
 _NEWEST_ENTRIES = 8
+#: a run's total that is the number of the last attempt that was forgiven
+_FORGIVEN = "forgiven_attempts"
 
 
 class Registrar:
@@ -97,5 +99,14 @@ def _activate_next(tx: Transaction, now: datetime) -> Run | None:
 
 
 def _fruitless(tx: Transaction, run: str) -> list[Attempt]:
-    forgiven = tx.holds.last_ended(Reason.CRASH_LOOP, run)
-    return fruitless_failures(tx.attempts.of(run), forgiven)
+    return fruitless_failures(tx.attempts.of(run), _forgiven(tx, run))
+
+
+def forgive(tx: Transaction, run: str) -> None:
+    """A person said resume: the attempts so far count as failures no more."""
+    last = max((attempt.number for attempt in tx.attempts.of(run)), default=0)
+    tx.counters.add(run, {_FORGIVEN: float(last - _forgiven(tx, run))})
+
+
+def _forgiven(tx: Transaction, run: str) -> int:
+    return round(tx.counters.all().get(run, {}).get(_FORGIVEN, 0.0))

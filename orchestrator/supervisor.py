@@ -37,6 +37,7 @@ from orchestrator.inbox import Wake as Wake
 from orchestrator.ledger.keeper import LedgerKeeper, NoPrices
 from orchestrator.listener import Listener
 from orchestrator.orders import Orders, SaveOrder
+from orchestrator.outage import Beat, Outage
 from orchestrator.paths import Paths
 from orchestrator.progress import Life, Progress
 from orchestrator.registrar import Registrar
@@ -45,6 +46,7 @@ from orchestrator.sensing import Sensing
 from orchestrator.shelf import Shelf
 from orchestrator.store import Store
 from orchestrator.throttle import NoThrottle, Throttle
+from orchestrator.timekeeping import Timekeeper
 from orchestrator.view import Figures, Situation, build, most_lost_seconds, unsaved_seconds
 from trainer.checkpoint import catalog
 from trainer.contract import messages as m
@@ -89,7 +91,10 @@ class Supervisor:
         self._engine = engine(self.inbox.put)
         self._engine_state = d.EngineState.OFF
         self.ledger = ledger or LedgerKeeper(NoPrices())
-        self.books = Books(store, boot_id, self.ledger)
+        self.timekeeper = Timekeeper(store, clock, lambda *total: self.books.count(*total))
+        self.books = self._new_books()
+        #: what the last daemon could not see, until training goes on
+        self.outage: Outage | None = None
         self.life: Life | None = None
         self.progress: Progress | None = None
         self._listener = Listener(self)
@@ -118,15 +123,22 @@ class Supervisor:
     def recover(self) -> None:
         """Take over from the last daemon. Nothing of it may live any more."""
         now = self.clock.now()
-        recovery.close_open_attempts(self.store, now, self._boot_id)
+        beat = Beat(now, self._boot_id, self._uptime())
+        self.outage = recovery.close_open_attempts(self.store, beat)
         with self.store.transaction() as tx:
             runs = tx.runs.all()
         recovery.index_checkpoints(self.store, runs, self.paths.runs, now)
-        self.books = Books(self.store, self._boot_id, self.ledger)
+        self.books = self._new_books()
         self.books.flush(now)
         self._look()
         self.keep_roster()
         self._publish()
+
+    def _new_books(self) -> Books:
+        return Books(self.store, self._boot_id, self.ledger, self._uptime)
+
+    def _uptime(self) -> float:
+        return self.clock.monotonic() + self.clock.asleep()
 
     def drain(self) -> None:
         """Ask for a checkpoint and an end. Safe in a signal handler."""
@@ -156,6 +168,8 @@ class Supervisor:
 
     def tick(self) -> None:
         """Sense, decide, act, and show."""
+        if self.timekeeper.look(self._active.name if self._active else None):
+            self._registrar.forget()
         self._account()
         run = self._look()
         action = d.reconcile(self._throttled(), self._observed(run), self._policy)

@@ -21,6 +21,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that never go back."""
 
+    def asleep(self) -> float:
+        """Seconds that the machine has slept since it booted; monotonic seconds leave them out."""
+
     def sleep(self, seconds: float) -> None:
         """Wait."""
 
@@ -36,6 +39,11 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()  # noqa: TID251 - this is the clock
+
+    def asleep(self) -> float:
+        asleep = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+        # read one after the other, and where nobody slept the two are the same
+        return max(0.0, asleep)
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: TID251 - this is the clock
@@ -53,6 +61,7 @@ class FakeClock:
     def __init__(self, start: datetime = datetime(2026, 12, 1, tzinfo=UTC)) -> None:
         self._now = start
         self._monotonic = 1000.0
+        self._asleep = 0.0
         self._lock = threading.Lock()
         #: called after every wait, so that a test can let something happen meanwhile
         self.on_sleep: Callable[[], None] = lambda: None
@@ -62,6 +71,9 @@ class FakeClock:
 
     def monotonic(self) -> float:
         return self._monotonic
+
+    def asleep(self) -> float:
+        return self._asleep
 
     def sleep(self, seconds: float) -> None:
         self.advance(seconds)
@@ -83,3 +95,13 @@ class FakeClock:
     def jump(self, seconds: float) -> None:
         """Set the wall clock by ``seconds``; monotonic time does not notice."""
         self._now += timedelta(seconds=seconds)
+
+    def suspend(self, seconds: float) -> None:
+        """The machine sleeps: the wall clock goes on, monotonic time stands still."""
+        self._now += timedelta(seconds=seconds)
+        self._asleep += seconds
+
+    def reboot(self, away_seconds: float) -> None:
+        """The machine is off for so long; monotonic time starts anew with the next boot."""
+        self._now += timedelta(seconds=away_seconds)
+        self._monotonic = self._asleep = 0.0

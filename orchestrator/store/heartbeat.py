@@ -17,11 +17,21 @@ class Heartbeat:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def beat(self, now: datetime, boot_id: str) -> None:
-        """The daemon is alive; ``boot_id`` tells a reboot from a restart."""
-        write(self._session, self._session.merge(HeartbeatRow(id=_ONLY, time=now, boot_id=boot_id)))
+    def beat(self, now: datetime, boot_id: str, uptime_seconds: float | None = None) -> None:
+        """The daemon is alive; ``boot_id`` tells a reboot from a restart.
+
+        ``uptime_seconds`` of the machine stand behind the boot's id: they mean nothing without it.
+        """
+        boot = boot_id if uptime_seconds is None else f"{boot_id} {uptime_seconds:.3f}"
+        write(self._session, self._session.merge(HeartbeatRow(id=_ONLY, time=now, boot_id=boot)))
 
     def last(self) -> tuple[datetime, str] | None:
         """When and in which boot the daemon was last alive; None before the first beat."""
         row = self._session.get(HeartbeatRow, _ONLY)
-        return None if row is None else (row.time, row.boot_id)
+        return None if row is None else (row.time, row.boot_id.partition(" ")[0])
+
+    def last_uptime(self) -> float | None:
+        """What the machine's uptime was at the last beat; None where it was not told."""
+        row = self._session.get(HeartbeatRow, _ONLY)
+        text = "" if row is None else row.boot_id.partition(" ")[2]
+        return float(text) if text else None

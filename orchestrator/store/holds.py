@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
-from orchestrator.domain import Hold, Reason
+from orchestrator.domain import Hold
 from orchestrator.store.runs import Runs
 from orchestrator.store.tables import HoldRow, value_of, write
 
@@ -38,15 +38,19 @@ class Holds:
         """The holds whose time is over at ``now`` and that nobody has ended yet."""
         return self._unended(HoldRow.until <= now)
 
+    def unended(self) -> list[Hold]:
+        """All that nobody has ended yet, whatever the time is."""
+        return self._unended(HoldRow.id > 0)
+
+    def move(self, hold: int, until: datetime) -> None:
+        """It ends at another time: the clock was set."""
+        this = (HoldRow.id == hold) & HoldRow.ended.is_(None)
+        self._session.execute(update(HoldRow).where(this).values(until=until))
+
     def end(self, ids: Collection[int], now: datetime) -> None:
         """End these holds; those that have ended keep their time."""
         these = HoldRow.id.in_(ids) & HoldRow.ended.is_(None)
         self._session.execute(update(HoldRow).where(these).values(ended=now))
-
-    def last_ended(self, reason: Reason, run: str) -> datetime | None:
-        """When the last such hold on ``run`` ended, or None when there was none."""
-        ends = select(func.max(HoldRow.ended)).where(HoldRow.reason == reason, HoldRow.run == run)
-        return self._session.scalar(ends)
 
     def _unended(self, condition: ColumnElement[bool]) -> list[Hold]:
         rows = select(HoldRow).where(HoldRow.ended.is_(None), condition).order_by(HoldRow.id)

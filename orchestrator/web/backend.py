@@ -55,9 +55,19 @@ class Backend(Protocol):
         """Raises Refused for a run that does not wait any more."""
 
     def pause(
-        self, *, run: str | None, until: datetime | None, release: bool, detail: str, source: str
+        self,
+        *,
+        run: str | None,
+        until: datetime | None,
+        release: bool,
+        detail: str,
+        source: str,
+        lasts: bool = False,
     ) -> Hold:
-        """Raises Invalid when ``until`` is in the past."""
+        """Raises Invalid when ``until`` is in the past.
+
+        ``lasts``: a span was asked for; when the clock is set, its end moves with it.
+        """
 
     def arrive(self, *, name: str, until: datetime | None, detail: str) -> Hold:
         """Make room for ``name``, a guest on the card. Raises Invalid."""

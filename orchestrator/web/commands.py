@@ -127,6 +127,7 @@ class Commands:
             release=body.flag("release"),
             detail=body.remark("detail"),
             source=source_of(request),
+            lasts=body.given("seconds"),
         )
         return answer(hold)
 

@@ -269,7 +269,14 @@ class FakeBackend(FakeGuests, FakePage, FakePlan):
             return self._runs[run]
 
     def pause(
-        self, *, run: str | None, until: datetime | None, release: bool, detail: str, source: str
+        self,
+        *,
+        run: str | None,
+        until: datetime | None,
+        release: bool,
+        detail: str,
+        source: str,
+        lasts: bool = False,
     ) -> Hold:
         if until is not None and until <= self._clock.now():
             raise Invalid(f"{until:%F %T} UTC is in the past", "give a time still to come")

@@ -133,6 +133,10 @@ class Body:
             raise Invalid(f"{name}: must be an object, not {_kind(value)}")
         return value
 
+    def given(self, name: str) -> bool:
+        """Whether it came, and not as null."""
+        return self._values.get(name) is not None
+
     def end(self, now: datetime) -> datetime | None:
         """When something ends: ``until`` (ISO 8601 with its zone) or ``seconds`` from ``now``."""
         until, seconds = self._values.get("until"), self._values.get("seconds")

@@ -50,17 +50,14 @@ def test_whole_and_broken_seconds_are_in_the_right_order(store: Store) -> None:
         assert tx.holds.active(whole.replace(microsecond=500_000)) == []
 
 
-def test_end_of_the_last_hold_of_a_kind_is_remembered(store: Store) -> None:
-    submit(store, "a")
-    submit(store, "b")
+def test_a_hold_moves_with_a_clock_that_was_set_unless_it_has_ended(store: Store) -> None:
     with store.transaction() as tx:
-        ids = [tx.holds.add(pause(run=run)).id for run in ("a", "a", "a", "b")]
-        assert tx.holds.last_ended(Reason.USER, "a") is None
-        for number, hold in enumerate((ids[1], ids[0], ids[3])):
-            tx.holds.end([hold], later(number))
+        moved, ended = tx.holds.add(pause(until=later(10))), tx.holds.add(pause(until=later(10)))
+        tx.holds.end([ended.id], later(1))
+        for hold in (moved, ended):
+            tx.holds.move(hold.id, later(3600))
     with store.transaction() as tx:
-        assert tx.holds.last_ended(Reason.USER, "a") == later(1)
-        assert tx.holds.last_ended(Reason.CRASH_LOOP, "a") is None
+        assert [(hold.id, hold.until) for hold in tx.holds.unended()] == [(moved.id, later(3600))]
 
 
 def test_ended_hold_holds_nothing_and_expires_no_more(store: Store) -> None:

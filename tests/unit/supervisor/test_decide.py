@@ -103,7 +103,7 @@ def test_a_good_end_and_a_resume_start_the_count_anew() -> None:
     crashed = AttemptEnd.CRASHED
     row = [attempt(1, crashed, 5, 5), attempt(2, AttemptEnd.STOPPED, 5, 5)]
     assert d.fruitless_failures(row) == []
-    assert d.fruitless_failures([attempt(1, crashed, 5, 5)], NOW + timedelta(seconds=1)) == []
+    assert d.fruitless_failures([attempt(1, crashed, 5, 5)], forgiven=1) == []
 
 
 def test_the_back_off_doubles_up_to_its_limit() -> None:

@@ -152,17 +152,6 @@ def test_another_boot_is_told_as_a_reboot(rig: Rig) -> None:
     assert rig.ends() == [AttemptEnd.REBOOT]
 
 
-def test_a_clock_that_went_back_while_we_were_away_is_doubted_not_counted(rig: Rig) -> None:
-    rig.submit()
-    rig.train(0, 2)
-    rig.supervisor.flush()
-    rig.clock.jump(-7200)
-    rig.crash()
-    assert "outage_seconds" not in rig.settle().counters["month"]
-    outages = [e for e in rig.commands.journal(limit=100) if e.kind == "outage"]
-    assert "unknown" in outages[0].message
-
-
 def test_totals_never_fall_over_restarts(rig: Rig) -> None:
     rig.submit()
     rig.train(0, 5)
