@@ -21,7 +21,8 @@ class Figure:
 
 def figures(report: Report) -> list[Figure]:
     """Only those that are known."""
-    return [*_progress(report), *_learning(report), *_house(report), *_trouble(report)]
+    parts = (_progress, _finish, _learning, _house, _trouble)
+    return [figure for part in parts for figure in part(report)]
 
 
 def _progress(report: Report) -> Iterator[Figure]:
@@ -38,6 +39,16 @@ def _progress(report: Report) -> Iterator[Figure]:
     active = report.counters.get("active_seconds")
     if active:
         yield Figure("computing", times.span(active), "without holds and outages")
+
+
+def _finish(report: Report) -> Iterator[Figure]:
+    eta = report.view["eta"] if report.view is not None else report.run["finished"]
+    if eta:
+        when = times.from_json(eta)
+        local = when.astimezone()
+        left = (when - report.made).total_seconds()
+        remark = f"{local:%H:%M}, in {times.span(left)}" if left > 0 else f"{local:%H:%M}"
+        yield Figure("finish" if left > 0 else "finished", f"{local.day} {local:%b %Y}", remark)
 
 
 def _learning(report: Report) -> Iterator[Figure]:

@@ -15,7 +15,6 @@ _GAP = 24.0
 _TILE_HEIGHT = 76.0
 _TILE_GAP = 12.0
 _TITLE_HEIGHT = 40.0
-_COLUMNS = 5
 _TITLE, _HEADLINE = 30.0, 15.0
 
 
@@ -23,7 +22,7 @@ def write(report: Report, path: Path) -> None:
     """Draw it and write the PNG. Raises OSError."""
     tiles = figures(report)
     groups = list(_side_by_side(list(panels(report))))
-    tile_rows = -(-len(tiles) // _COLUMNS)
+    tile_rows = -(-len(tiles) // _columns(len(tiles)))
     height = _MARGIN + 84 + tile_rows * (_TILE_HEIGHT + _TILE_GAP)
     height += sum(_TITLE_HEIGHT + group[0].size.height + _GAP for group in groups) + 40
     canvas = RasterCanvas(round(WIDE + 2 * _MARGIN), round(height))
@@ -68,17 +67,23 @@ def _cut(canvas: RasterCanvas, text: str, room: float) -> str:
 
 
 def _tiles(canvas: RasterCanvas, tiles: Sequence[Figure], top: float) -> float:
-    width = (WIDE - _TILE_GAP * (_COLUMNS - 1)) / _COLUMNS
+    columns = _columns(len(tiles))
+    width = (WIDE - _TILE_GAP * (columns - 1)) / columns
     for number, tile in enumerate(tiles):
-        row, column = divmod(number, _COLUMNS)
+        row, column = divmod(number, columns)
         x = _MARGIN + column * (width + _TILE_GAP)
         y = top + row * (_TILE_HEIGHT + _TILE_GAP)
         canvas.box((x, y), (width, _TILE_HEIGHT), "card", radius=8)
         canvas.text((x + 14, y + 20), tile.name, size=11, colour="muted")
         canvas.text((x + 14, y + 46), tile.value, size=21)
         canvas.text((x + 14, y + 65), tile.remark, size=10.5, colour="muted")
-    rows = -(-len(tiles) // _COLUMNS)
+    rows = -(-len(tiles) // columns)
     return top + rows * (_TILE_HEIGHT + _TILE_GAP) + _GAP - _TILE_GAP
+
+
+def _columns(tiles: int) -> int:
+    """Four to six, so that the last row is as full as it can be."""
+    return min((4, 5, 6), key=lambda columns: (-tiles % columns, abs(columns - 5)))
 
 
 def _panel(canvas: RasterCanvas, panel: Panel, corner: tuple[float, float]) -> None:

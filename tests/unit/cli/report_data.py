@@ -14,6 +14,7 @@ from tests.unit.cli.api_double import Answer, ApiDouble
 DAYS = 21
 STEPS = 71_680
 STEP = 41_208
+ETA = api.NOW + timedelta(days=14, hours=9)
 START = api.NOW - timedelta(days=DAYS)
 
 
@@ -25,7 +26,7 @@ def serve(double: ApiDouble, **run: Any) -> None:
     double.set("GET", "runs/first-run/checkpoints", Answer(d.to_json(list(api.CHECKPOINTS))))
     double.set("GET", "journal", Answer(journal()))
     double.set("GET", "energy", Answer(lambda query: energy(query["by"])))
-    view = api.run_view(step=STEP, steps=STEPS, progress=STEP / STEPS)
+    view = api.run_view(step=STEP, steps=STEPS, progress=STEP / STEPS, eta=ETA)
     headline = (
         "Paused until 22:00 by the tariff (0.41 EUR/kWh): first-run, step 41,208 of 71,680 (57%)."
     )

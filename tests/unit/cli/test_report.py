@@ -33,6 +33,7 @@ def test_the_figures_are_those_that_a_person_asks_for(run: Run) -> None:
         "Paused until 22:00 by the tariff",
         "57.4 %  (41,208 of 71,680 steps)",
         "13 d 2 h",
+        "finish        15 Dec 2026  (20:30, in 14 d 9 h)",
         "65.70 kWh  (90 % of it measured)",
         "16.02 EUR",
         "held longest  5 d 8 h  (by tariff)",
