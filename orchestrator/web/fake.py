@@ -54,7 +54,7 @@ from orchestrator.web.fake_figures import (
 )
 from orchestrator.web.fake_guests import FakeGuests
 from orchestrator.web.fake_page import FakePage
-from orchestrator.web.fake_schedule import FakePlan
+from orchestrator.web.fake_schedule import BILLS, FakePlan
 from trainer.checkpoint.catalog import Verdict
 from trainer.checkpoint.retention import Candidate, Choice, Policy, choose
 from trainer.contract import spec as run_spec
@@ -401,4 +401,6 @@ class FakeBackend(FakeGuests, FakePage, FakePlan):
             queue=tuple(QueueItem(run.name, run.priority) for run in waiting),
             counters={run: dict(totals) for run, totals in self._counters.items()},
             journal=tuple(self._journal[-8:]),
+            plan=self.plan_view() if view is not None else None,
+            bills=BILLS,
         )

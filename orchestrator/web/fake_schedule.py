@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from datetime import datetime, timedelta
+from decimal import Decimal
 
+from orchestrator.domain import Bill, PlanView
 from orchestrator.goals import Goal, GoalKind, RunGoal
 from orchestrator.home.clock import Clock
 from orchestrator.planning import schedule
@@ -28,10 +30,36 @@ _RUN, _CURRENCY, _FULL_WATTS = "evening", "EUR", 200.0
 _WORK_HOURS, _DAYS, _PUBLISHED_HOURS = 30.0, 3, 34
 
 
+BILLS = (
+    Bill(_RUN, _CURRENCY, Decimal("1.42"), Decimal("4.61"), Decimal("0.37"), Decimal("0.061")),
+)
+
+
 class FakePlan:
     """One run with a deadline in three days."""
 
     _clock: Clock
+    _plan_view: PlanView | None = None
+
+    def plan_view(self) -> PlanView:
+        """The plan in short, as of the first time that somebody asks."""
+        if self._plan_view is None:
+            told = self.schedule(48)
+            self._plan_view = PlanView(
+                goal=told.goal,
+                mode=told.mode,
+                made=told.made,
+                remark=told.remark,
+                deadline=told.deadline,
+                finish=told.finish,
+                next_change=told.next_change,
+                currency=told.currency,
+                cost=told.cost,
+                energy_kwh=told.energy_kwh,
+                gap_ratio=told.gap_ratio,
+                forecast=False,
+            )
+        return self._plan_view
 
     def schedule(self, hours: int) -> ScheduleReport:
         """See ``Backend.schedule``."""

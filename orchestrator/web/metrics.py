@@ -23,6 +23,7 @@ from orchestrator.version import VERSION
 from orchestrator.web.backend import Backend
 from orchestrator.web.families import counter, gauge, one_of, timestamp
 from orchestrator.web.house_metrics import house_metrics
+from orchestrator.web.plan_metrics import bill_metrics, plan_metrics
 from orchestrator.web.price_metrics import price_metrics
 from orchestrator.web.totals import Totals
 
@@ -98,8 +99,11 @@ def _snapshot_metrics(snapshot: Snapshot, totals: Totals) -> Iterator[Metric]:
     yield from _queue(snapshot)
     yield from _holds(snapshot)
     yield from totals.of(snapshot)
+    yield from bill_metrics(snapshot.bills)
     if snapshot.run is not None:
         yield from _run(snapshot.run)
+        if snapshot.plan is not None:
+            yield from plan_metrics(snapshot.run.name, snapshot.plan)
 
 
 # --- one function a topic -------------------------------------------------------------------

@@ -29,6 +29,8 @@ NOT_DRAWN = {
     "process_virtual_memory_bytes": "says nothing: the resident part is drawn",
     "homerun_sentinel_checks_total": "its seconds are drawn among the phases",
     "process_max_fds": "never changes",
+    "homerun_plan_gap_ratio": "a promise of the planner: nothing to watch",
+    "homerun_plan_mode": "homerun schedule says it in words",
 }
 
 
