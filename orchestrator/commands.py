@@ -241,16 +241,15 @@ class Commands:
         return self._hold(run, Effect.FINISH, None, detail, source)
 
     def arrive(self, *, name: str, until: datetime | None, detail: str) -> Hold:
-        now = self._supervisor.clock.now()
+        now, config = self._supervisor.clock.now(), self._config.gpu_busy
         with self._store.transaction() as tx:
-            held = guests.arrive(tx, name, until, detail, now, self._config.gpu_busy)
+            held = guests.arrive(tx, name, until, detail, now, config)
         self._wake()
         return held
 
     def leave(self, *, name: str) -> bool:
-        now = self._supervisor.clock.now()
         with self._store.transaction() as tx:
-            ended = guests.leave(tx, name, now)
+            ended = guests.leave(tx, name, self._supervisor.clock.now())
         self._wake()
         return ended
 

@@ -8,16 +8,24 @@ who only asked and follows, may go away at any time.
 from __future__ import annotations
 
 import enum
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Protocol
 
 from orchestrator.domain import Effect, Hold, Power, Reason
 from orchestrator.errors import Held, NotFound, Refused
 from orchestrator.home.gpu import Gpu, GpuLost, PowerLimits
 from orchestrator.home.limiter import may_set_limit
-from orchestrator.level_speed import Mark, Segment, counts_steps, micro_batches_per_second
+from orchestrator.level_speed import (
+    LEAST_SECONDS,
+    Mark,
+    Segment,
+    counts_steps,
+    micro_batches_per_second,
+)
 from orchestrator.planning.levels import assumed_levels
 from orchestrator.senses import Moment, Sense
 
@@ -206,7 +214,8 @@ class Profiler:
                 Effect.CAP,
                 SOURCE,
                 moment.now,
-                detail=f"measures what {detail} gives",
+                moment.now.replace(second=0, microsecond=0) + self._time_left(),
+                f"measures what {detail} gives",
                 cap_watts=limit,
             ),
         )
@@ -242,6 +251,12 @@ class Profiler:
                 return
         self._show(level, now)
 
+    def _time_left(self) -> timedelta:
+        """About, and never nothing: whole minutes."""
+        levels = len(self._view.levels) - len(self._view.results)
+        seconds = levels * (SETTLE_SECONDS + LEAST_SECONDS)
+        return timedelta(minutes=1 + math.ceil(seconds / 60.0))
+
     def _disturbed(self, watched: Watched | None) -> str:
         if watched is None or watched.run != self._view.run:
             return "the run does not compute any more"
@@ -273,7 +288,7 @@ class Profiler:
     def _show(self, level: _Level, now: float) -> None:
         # Two thirds of the way after the usual time, and never quite there before it is.
         waited = now - level.begun
-        part = waited / (waited + 0.5 * (SETTLE_SECONDS + 30.0))
+        part = waited / (waited + 0.5 * (SETTLE_SECONDS + LEAST_SECONDS))
         message = f"{level.limit_watts:.0f} W"
         self._view = replace(self._view, progress=self._fraction(part), message=message)
 

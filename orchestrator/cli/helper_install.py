@@ -50,6 +50,7 @@ def install(root: Path | None, allow: str | None, force: bool) -> None:
     # one that runs already has the old program
     files.call(["systemctl", "try-restart", SERVICE])
     click.echo(f"{allow or _user()} may set the power limit now; homerun doctor shows it")
+    click.echo("restart homerun, so that its plan knows the levels")
 
 
 def uninstall(root: Path | None) -> None:

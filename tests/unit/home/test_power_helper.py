@@ -332,6 +332,19 @@ def test_without_a_card_the_program_says_so(
     assert "no card by NVML" in capsys.readouterr().err
 
 
+def test_after_a_kill_systemd_lets_it_restore_the_default(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = SimulatedGpu(FakeClock())
+    card.set_limit(120.0)
+    monkeypatch.setattr(power_helper, "NvmlGpu", lambda: card)
+    assert power_helper.main(["--restore"]) == 0
+    assert card.limit_watts == DEFAULT
+    card.lost = True
+    assert power_helper.main(["--restore"]) == 1
+    assert "the default limit is not back: GPU is lost" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [(["--allow", "nobody-of-this-name"], "nobody-of-this-name"), ([], "--socket PATH")],
