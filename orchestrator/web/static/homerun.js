@@ -86,7 +86,8 @@ function money(amount, currency) {
   return `${number(amount, digits)}${currency ? ` ${currency}` : ""}`;
 }
 
-const perKwh = (price, currency) => `${number(price, 3)} ${currency ? `${currency}/kWh` : "a kWh"}`;
+// As the plan's reasons round it: the locale's way may differ in the last digit.
+const perKwh = (price, currency) => `${price.toFixed(3)} ${currency ? `${currency}/kWh` : "a kWh"}`;
 const moneys = (costs) => costs.map((cost) => money(cost.amount, cost.currency)).join(" + ");
 const now = () => (state.status ? new Date(state.status.time) : new Date());
 const secondsUntil = (iso) => (new Date(iso) - now()) / 1000;
@@ -863,7 +864,7 @@ function drawHours(all) {
   const items = all.map((slot) => [
     slot.start,
     clock(slot.start),
-    slot.price === null ? UNKNOWN : number(slot.price, 3) + (slot.forecast ? "?" : ""),
+    slot.price === null ? UNKNOWN : slot.price.toFixed(3) + (slot.forecast ? "?" : ""),
     slot.state ? DOINGS[slot.state] + (slot.cap_watts === null ? "" : `, ${number(slot.cap_watts)} W`) : UNKNOWN,
     slot.reason,
   ]);
@@ -1203,6 +1204,7 @@ new ResizeObserver(() => {
   resized = setTimeout(drawCharts, 100);
 }).observe($("main"));
 
+$("no-charts").hidden = typeof uPlot !== "undefined";
 setTheme(THEMES.includes(localStorage.getItem("homerun-theme")) ? localStorage.getItem("homerun-theme") : "");
 drawControls();
 setInterval(readDue, 1000);

@@ -16,6 +16,7 @@ from orchestrator.domain import Effect, Hold, Power, Reason
 from orchestrator.errors import Refused
 from orchestrator.home.clock import FakeClock
 from orchestrator.web.app import build_app
+from orchestrator.web.charts import PARTS
 from orchestrator.web.fake import FakeBackend
 from orchestrator.web.server import WebServer
 from orchestrator.web.settings import Settings
@@ -172,6 +173,19 @@ def test_without_a_plan_the_page_says_so_in_a_line(
     assert "No goal is set." in tab.page.inner_text("#plan-read")
     assert tab.page.is_hidden("#plan-legend")
     assert tab.complaints == []
+
+
+def test_without_its_charts_the_page_says_so_and_does_all_the_rest(
+    tab: Tab, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PARTS, "uplot.js", replace(PARTS["uplot.js"], place="youplot/gone.js"))
+    site = serve()
+    tab.open(site.server.url)
+    tab.says("No charts: uPlot is missing")
+    tab.says("Step 300 of 5,000")
+    tab.until("document.querySelectorAll('#plan-rows tr').length > 40")
+    tab.until("!document.querySelector('#finish').disabled")
+    assert [what for what in tab.complaints if "503" not in what] == []
 
 
 # --- controls -------------------------------------------------------------------------------
