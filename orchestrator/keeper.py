@@ -17,13 +17,13 @@ from pathlib import Path
 from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.domain import Run, RunState
 from orchestrator.home.clock import Clock
-from orchestrator.home.priority import become_idle
 from orchestrator.mirroring import Mirroring
 from orchestrator.paths import Paths
 from orchestrator.shelf import Shelf
 from orchestrator.store import Store
-from trainer.checkpoint import catalog, retention
+from trainer.checkpoint import catalog, retention, slots
 from trainer.checkpoint.catalog import Entry, Verdict
+from trainer.checkpoint.priority import become_idle
 from trainer.contract import spec as run_spec
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _STOP_SECONDS = 5.0
 #: how often a mirror that did not answer is asked again, and the calendar of copies looked at
 _LOOK_SECONDS = 15.0
+#: a trainer that died is not started again before its writer is done, or for so long
+_WRITER_SECONDS = 20.0
 #: reasons of saves after which no other may come soon
 _LAST_ONES = ("final", "finish", "stop", "request")
 
@@ -70,6 +72,8 @@ class Keeper(Shelf):
         self._cleared: set[str] = set()
         self._absent: set[str] = set()
         self._busy: set[str] = set()
+        #: since when a writer has been met where no trainer lives any more
+        self._writing_since: dict[str, float] = {}
         self._work: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name="keeper", daemon=True)
 
@@ -95,7 +99,7 @@ class Keeper(Shelf):
 
         Called from the supervisor's thread before each start; answers at once.
         """
-        if run in self._absent or run in self._busy:
+        if run in self._absent or run in self._busy or self._waits_for_writer(run):
             return False
         if not self._config.mirror or run in self._cleared:
             return True
@@ -197,11 +201,35 @@ class Keeper(Shelf):
                     self._set_aside(run.name, entry.path, verdict)
         return Scrub(checkpoints, size_bytes, tuple(damaged))
 
+    def give_memory_back(self) -> None:
+        """Of runs that have ended, and whose last trainer was killed before it could do that."""
+        if not slots.are_any():
+            return
+        with self._store.transaction() as tx:
+            runs = tx.runs.all()
+        for run in runs:
+            run_dir = self._paths.run(run.name)
+            ended = run.state in (RunState.FINISHED, RunState.CANCELLED)
+            if ended and not catalog.is_held(run_dir) and not catalog.is_writing(run_dir):
+                slots.discard(run_dir)
+
     # --- details ----------------------------------------------------------------------------
+
+    def _waits_for_writer(self, run: str) -> bool:
+        """A dead trainer's writer may finish what it is at, for a while; then it is fenced off."""
+        if not catalog.is_writing(self._paths.run(run)):
+            self._writing_since.pop(run, None)
+            return False
+        now = self._clock.monotonic()
+        return now - self._writing_since.setdefault(run, now) < _WRITER_SECONDS
 
     def _tend(self, run: str, *, at_once: bool) -> None:
         self.retain(run)
         self.mirroring.saved(run, at_once=at_once)
+
+    def _look_around(self) -> None:
+        self._rescue_all()
+        self.give_memory_back()
 
     def _rescue_all(self) -> None:
         for run in list(self._absent):
@@ -280,7 +308,7 @@ class Keeper(Shelf):
             try:
                 task = self._work.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
-                task = self._rescue_all
+                task = self._look_around
             if task is None:
                 return
             self._try(task)

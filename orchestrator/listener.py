@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator import recovery
 from orchestrator.domain import (
     AttemptEnd,
     Checkpoint,
@@ -96,6 +97,7 @@ class Listener:
             self._s.end_trainer("no whole checkpoint is left here: the mirror is asked")
 
     def _ready(self, life: Life, event: m.Ready) -> None:
+        recovery.adopt_checkpoints(self._s.store, life.run, self._s.paths.run(life.run))
         lost = self._lost_steps(life, event.step)
         if lost:
             self._s.books.count(life.run, "lost_steps", lost)
@@ -213,17 +215,23 @@ class Listener:
         )
         progress.checkpoint = CheckpointView(event.name, event.step, now, event.size_bytes)
         self._s.books.count(life.run, "checkpoints")
-        self._s.books.phase(life.run, "checkpoint", event.seconds)
+        self._s.books.phase(life.run, "checkpoint", event.stall_seconds)
         self._s.flush()
         with self._s.store.transaction() as tx:
             tx.checkpoints.add(row)
             tx.journal.write(
                 "checkpoint_saved",
                 f"Checkpoint at step {event.step}: {event.size_bytes / 1e6:.1f} MB "
-                f"in {event.seconds:.2f} s ({event.reason}).",
+                f"in {event.seconds:.2f} s ({event.reason}); "
+                f"training waited {event.stall_seconds:.2f} s.",
                 now,
                 run=life.run,
-                data={"step": event.step, "name": event.name, "seconds": event.seconds},
+                data={
+                    "step": event.step,
+                    "name": event.name,
+                    "seconds": event.seconds,
+                    "stall_seconds": event.stall_seconds,
+                },
             )
         if event.request:
             self._s.orders.settle(event.request, row)

@@ -117,6 +117,16 @@ def index_checkpoints(store: Store, runs: list[Run], runs_dir: Path, now: dateti
                 )
 
 
+def adopt_checkpoints(store: Store, run: str, run_dir: Path) -> None:
+    """Index what a writer that outlived its trainer has committed and could tell nobody."""
+    on_disk = catalog.list_checkpoints(run_dir)
+    with store.transaction() as tx:
+        indexed = {row.name for row in tx.checkpoints.of(run)}
+        for entry in on_disk:
+            if entry.name not in indexed:
+                tx.checkpoints.add(row_of(run, entry))
+
+
 def row_of(run: str, entry: catalog.Entry) -> Checkpoint:
     """The index row of a checkpoint on disk."""
     return Checkpoint(

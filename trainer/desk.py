@@ -33,6 +33,9 @@ class Saves(Protocol):
     def save(self, reason: str, request: str = "") -> bool:
         """Save, or answer with the checkpoint of the same step; False when that failed."""
 
+    def collect(self) -> None:
+        """Say what has become of a save that goes on beside the work, if it is done."""
+
 
 class Desk:
     """Answers commands; a Stop leaves by LeaveError."""
@@ -55,6 +58,7 @@ class Desk:
 
     def answer(self) -> None:
         """Obey all commands that have come; returns when the work may go on."""
+        self._collect()
         command = self._link.poll()
         if command is None:
             return
@@ -71,6 +75,7 @@ class Desk:
             command = self._link.wait(min(left, _WAIT_SECONDS))
             if command is not None:
                 self._obey(command)
+            self._collect()
             self._repeat_phase()
 
     def leave(self, reason: str) -> NoReturn:
@@ -107,9 +112,14 @@ class Desk:
         while not isinstance(command := self._link.wait(_WAIT_SECONDS), Resume | Finish):
             if command is not None and not isinstance(command, Pause):
                 self._obey(command)
+            self._collect()
             self._repeat_phase()
         self._obey(command)
         self._announcer.phase(before.phase, before.detail, before.fraction)
+
+    def _collect(self) -> None:
+        if self._saves is not None:
+            self._saves.collect()
 
     def _repeat_phase(self) -> None:
         """Say once a second that we are still here."""

@@ -63,9 +63,9 @@ def _live(job: Job, link: Link, clock: Clock, lock_wait_seconds: float) -> Outco
     with Lease.take(run_dir, job.attempt, wait_seconds=lock_wait_seconds, clock=clock) as lease:
         newest = next(iter(catalog.list_checkpoints(run_dir)), None)
         desk = Desk(link, announcer, clock, newest.step if newest else 0)
-        return _Training(
-            job.spec, assemble(job, lease, desk, announcer, clock), desk, announcer
-        ).run()
+        parts = assemble(job, lease, desk, announcer, clock)
+        with parts.saver:
+            return _Training(job.spec, parts, desk, announcer).run()
 
 
 class _Training:
@@ -96,6 +96,7 @@ class _Training:
             retreat = self._state.health.retreat(self._state.step)
             if retreat is not None:
                 self._rollback.carry_out(retreat)
+            self._saver.finished_step()
             self._desk.answer()
             self._save_if_due()
         return self._finish()
@@ -112,8 +113,12 @@ class _Training:
         self._examiner.evaluate()
 
     def _save_if_due(self) -> None:
-        if self._state.step < self._steps and self._saver.is_due():
-            self._save_as_due("schedule")
+        if self._state.step >= self._steps or not self._saver.is_due():
+            return
+        if self._desk.finishing:
+            self._save_as_due("finish")
+        else:
+            self._saver.begin("schedule")
 
     def _save_as_due(self, reason: str) -> None:
         saved = self._saver.save("finish" if self._desk.finishing else reason)

@@ -44,6 +44,8 @@ class Rollback:
             LeaveError: a newer attempt owns the run.
         """
         self._announcer.phase("load", "going back")
+        # no save of what is left behind may be committed after this one
+        self._saver.let_go()
         names = catalog.generations(self._run_dir)
         loaded = self._load(_in_order(names, retreat))
         target = loaded.entry if loaded is not None else None

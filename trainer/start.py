@@ -10,8 +10,7 @@ from typing import Any
 
 from trainer import environment, portion, record, sizing, supply
 from trainer.announce import Announcer
-from trainer.checkpoint import catalog, reader
-from trainer.checkpoint.catalog import Entry, Verdict
+from trainer.checkpoint import catalog, slots
 from trainer.checkpoint.lease import Lease
 from trainer.clock import Clock
 from trainer.contract.job import Job
@@ -23,6 +22,7 @@ from trainer.examiner import Examiner
 from trainer.peak import peak_of
 from trainer.pinned_data import open_pinned
 from trainer.record import Record
+from trainer.resume import Resumed, resume
 from trainer.rollback import Rollback
 from trainer.saver import Saver
 from trainer.state import State
@@ -65,8 +65,11 @@ def assemble(job: Job, lease: Lease, desk: Desk, announcer: Announcer, clock: Cl
     desk.answer()
     announcer.phase("load", "building the model")
     state = State(pinned.settled(job.spec), environment.device_for(job.spec.train.device))
-    last = _resume(job, state, announcer)
-    return _parts(job, lease, desk, announcer, clock, pinned, dataset, state, last)
+    if is_first:
+        # the memory of a run that was deleted and begun anew
+        slots.discard(Path(job.run_dir))
+    resumed = resume(job, dataset.id, state, announcer)
+    return _parts(job, lease, desk, announcer, clock, pinned, dataset, state, resumed)
 
 
 def _parts(
@@ -78,11 +81,11 @@ def _parts(
     pinned: Record,
     dataset: Dataset,
     state: State,
-    last: Entry | None,
+    resumed: Resumed,
 ) -> Parts:
     spec = job.spec
     facts: dict[str, Any] = {"environment": pinned.environment, "dataset": dataset.id}
-    saver = Saver(job, lease, state, announcer, clock, facts=facts, last=last)
+    saver = Saver(job, lease, state, announcer, clock, facts=facts, resumed=resumed)
     desk.give_saves(saver)
     peak = peak_of(state.device, state.recipe.name, clock)
     loader = Loader(dataset.train, spec.seed, spec.train.micro_batch, spec.model.sequence_length)
@@ -92,7 +95,7 @@ def _parts(
             steps=sizing.horizon_steps(spec),
             parameters=sizing.parameters(spec.model),
             flops_per_token=sizing.flops_per_token(spec.model),
-            checkpoint=saver.name,
+            checkpoint=f"memory/{resumed.slot.path.name}" if resumed.slot else saver.name,
             environment=pinned.environment,
             peak_flops=peak.flops,
             peak_source=peak.source,
@@ -106,7 +109,9 @@ def _parts(
         announcer,
         on_change=lambda changed: facts.update(environment=changed),
     )
-    stepper = Stepper(spec, state, loader, desk, announcer, clock, peak, portions)
+    stepper = Stepper(
+        spec, state, loader, desk, announcer, clock, peak, portions, saver.before_update
+    )
     examiner = Examiner(spec, state, dataset, desk, announcer, clock)
     rollback = Rollback(Path(job.run_dir), pinned.settled(spec), state, saver, announcer)
     return Parts(state, saver, stepper, examiner, rollback)
@@ -147,26 +152,3 @@ def _changed(differences: list[str]) -> str:
     return "the same bytes as without an interruption can no longer be promised: " + "; ".join(
         differences
     )
-
-
-def _resume(job: Job, state: State, announcer: Announcer) -> Entry | None:
-    """Load the newest good checkpoint into ``state`` and say which ones were not good."""
-    announcer.phase("load", "reading the newest checkpoint")
-    met_damaged: list[str] = []
-
-    def tell(verdict: Verdict) -> None:
-        met_damaged.append(verdict.name)
-        announcer.damaged(verdict)
-
-    # a rollback that was decided, and cut short before it was tidy
-    with contextlib.suppress(OSError):
-        catalog.finish_rollback(Path(job.run_dir))
-    loaded = reader.load_newest(Path(job.run_dir), tell)
-    if loaded is not None:
-        state.load(loaded.files, loaded.meta)
-        return loaded.entry
-    if met_damaged:
-        announcer.notice(
-            "starts_over", "no whole checkpoint is left: training starts over at step 0", "error"
-        )
-    return None

@@ -71,6 +71,10 @@ class State:
         """The live tensors by file; they do not change before the next optimizer step."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_tensors()}
 
+    def kept_bytes(self) -> int:
+        """Bytes of all tensors that a checkpoint holds."""
+        return sum(_bytes(tensor) for file in self.files().values() for tensor in file.values())
+
     def live_bytes(self) -> LiveBytes:
         """What is there now; gradients come with the first backward pass."""
         gradients, optimizer = [0, 0], [0, 0]

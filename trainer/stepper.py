@@ -36,7 +36,9 @@ class Stepper:
         clock: Clock,
         peak: Peak,
         portion: Portion,
+        before_update: Callable[[], None] = lambda: None,
     ) -> None:
+        """``before_update`` returns when weights and optimizer state may change."""
         self._spec = spec
         self._state = state
         self._loader = loader
@@ -45,6 +47,7 @@ class Stepper:
         self._watch = Stopwatch(clock)
         self._pace = Pace(state.device)
         self._portion = portion
+        self._before_update = before_update
         self._peak_flops = peak.flops
         self._flops_per_token = sizing.flops_per_token(spec.model)
         self._steps = sizing.horizon_steps(spec)
@@ -149,6 +152,7 @@ class Stepper:
         if not math.isfinite(loss):
             self._state.keeping.drop_gradients()
             return math.nan
+        self._before_update()
         return self._state.optimizer.step(self._state.step, self._steps)
 
     def _tell_of_trouble(self, why: str, norm: float) -> None:

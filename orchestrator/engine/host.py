@@ -23,6 +23,7 @@ from orchestrator.engine.launcher import Launcher, LaunchError, Place, Ticket
 from orchestrator.engine.process import Identity
 from orchestrator.engine.trainer_socket import TrainerSocket
 from orchestrator.home.clock import Clock, SystemClock
+from trainer.checkpoint import catalog
 from trainer.contract.job import Guardian, Job
 from trainer.contract.messages import Event, ProtocolError
 
@@ -192,6 +193,7 @@ class Host:
         self._reporter.say(wire.Spawned(life.job.attempt, identity))
 
     def _live(self, launcher: Launcher, job: Job, ticket: Ticket) -> None:
+        self._end_writer(job)
         try:
             cause = launcher.run(job, ticket)
         except Exception as error:
@@ -239,10 +241,21 @@ class Host:
             self.lose(f"the trainer could not be killed ({why})")
 
     def _not_the_trainers(self) -> frozenset[Identity]:
-        """The engine's own processes; all others below are the trainer's."""
+        """The engine's own processes, and the writer, which may finish what it is at.
+
+        All others below are the trainer's.
+        """
         life, launcher = self._life, self._launcher
         trainer = life.process if life else None
-        return self._baseline | (launcher.own_processes(trainer) if launcher else set())
+        spared = self._baseline | (launcher.own_processes(trainer) if launcher else set())
+        writer = _writer_of(life.job) if life else None
+        return spared | {writer} if writer else spared
+
+    def _end_writer(self, job: Job) -> None:
+        """Nobody of an earlier attempt may write beside the one that begins."""
+        writer = _writer_of(job)
+        if writer is not None and writer.pid in self._mark.members():
+            process.kill_and_wait({writer}, self._clock, KILL_SECONDS)
 
     def _relay(self, attempt: int, event: Event) -> None:
         self._reporter.say(TrainerEvent(attempt, event))
@@ -278,6 +291,12 @@ def listen(fd: int, obey: Callable[[wire.Order], None], gone: Callable[[], None]
     except (OSError, ProtocolError) as error:
         sys.stderr.write(f"engine: the line to the daemon broke: {error}\n")
     gone()
+
+
+def _writer_of(job: Job) -> Identity | None:
+    """The process that writes checkpoints of the run, its trainer alive or not."""
+    pid = catalog.writer_pid(Path(job.run_dir))
+    return process.identify(pid) if pid else None
 
 
 def _pids(identities: set[Identity]) -> str:

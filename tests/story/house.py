@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from orchestrator.home.clock import SystemClock
+from trainer.checkpoint import slots
 
 #: the longest that anything may take on a busy machine
 PATIENCE_SECONDS = 90.0
@@ -66,7 +67,13 @@ def write_corpus(folder: Path, documents: int = 300) -> None:
 
 def spec_text(corpus: Path, *, name: str = "tiny", steps: int = 60, **overrides: str) -> str:
     """A run that a slow machine trains in seconds."""
-    values = {"every_seconds": "0.3", "micro_batch": "2", "batch_tokens": "256", **overrides}
+    values = {
+        "every_seconds": "0.3",
+        "micro_batch": "2",
+        "batch_tokens": "256",
+        "writer": "auto",
+        **overrides,
+    }
     return f"""
 name = "{name}"
 sample_prompt = "Day 1"
@@ -93,6 +100,7 @@ threads = 1
 
 [checkpoint]
 every_seconds = {values["every_seconds"]}
+writer = "{values["writer"]}"
 """
 
 
@@ -194,6 +202,8 @@ class House:
                 self.process.wait()
         for process in self.leftovers():
             process.kill()
+        for run_dir in (self.state / "runs").glob("*"):
+            slots.discard(run_dir)
 
     @property
     def environment(self) -> dict[str, str]:

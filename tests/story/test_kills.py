@@ -19,7 +19,7 @@ def test_twenty_dead_trainers_and_ten_dead_daemons_change_no_byte(
 ) -> None:
     chance = random.Random(20261201)
     house: House = make_house(engine="ray").start()
-    house.submit(steps=STEPS)
+    house.submit(steps=STEPS, writer="process")
     deaths = ["trainer"] * TRAINER_KILLS + ["daemon"] * DAEMON_KILLS
     chance.shuffle(deaths)
     for victim in deaths:

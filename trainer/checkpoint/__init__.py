@@ -6,6 +6,9 @@ format      names and the self-checksummed manifest
 commit      the commit protocol, in one place; torch-free
 catalog     list, verify, retain, quarantine, sweep: the orchestrator's door; torch-free
 safetensor  tensors as safetensors bytes, streamed both ways
+slots       the newest states of a run in shared memory; torch-free
+scribe      the process that writes slots to the disk and outlives its trainer; torch-free
+snapshot    fill: tensors of a step become a slot
 writer      save: tensors of a step become a committed checkpoint
 reader      load: a checkpoint becomes tensors, verified on the way
 """

@@ -35,9 +35,12 @@ from trainer.checkpoint.format import (
     parse_name,
     read_manifest,
 )
+from trainer.checkpoint.lease import is_held as is_held
+from trainer.checkpoint.lease import is_writing as is_writing
 from trainer.checkpoint.lease import next_token as next_token
 from trainer.checkpoint.lease import raise_fence as raise_fence
 from trainer.checkpoint.lease import read_fence
+from trainer.checkpoint.lease import writer_pid as writer_pid
 
 DIRECTORY = "checkpoints"
 #: empty files beside a checkpoint's data: a person wants it kept; all its bytes were read back

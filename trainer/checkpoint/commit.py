@@ -43,7 +43,10 @@ RESERVE_BYTES = 1 << 20
 
 
 class SaveError(Exception):
-    """A save was abandoned; older checkpoints are untouched. ``kind``: disk_full, io, fenced."""
+    """A save was abandoned; older checkpoints are untouched.
+
+    ``kind``: disk_full, io, fenced, or damaged: the bytes to be saved are not what they were.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         self.kind = kind
@@ -58,6 +61,8 @@ class Stream:
     name: str
     size_bytes: int
     chunks: Iterable[memoryview]
+    #: what the bytes must prove to be, where somebody has seen them before
+    expected: FileRecord | None = None
 
 
 class Guard(Protocol):
@@ -134,7 +139,10 @@ def _write_all(
     files = {}
     for stream in streams:
         path = directory / check_file_name(stream.name)
-        files[stream.name] = write_file(path, stream.size_bytes, stream.chunks, disk)
+        record = write_file(path, stream.size_bytes, stream.chunks, disk)
+        if stream.expected and record != stream.expected:
+            raise SaveError("damaged", f"{stream.name}: its checksum changed before it was saved")
+        files[stream.name] = record
     whole = dataclasses.replace(manifest, files=files)
     text = encode_manifest(whole)
     write_file(directory / MANIFEST, len(text), [memoryview(text)], disk)
@@ -154,7 +162,7 @@ def write_file(
     handle = disk.create(path)
     try:
         disk.allocate(handle, size_bytes)
-        record = _copy(chunks, lambda chunk: disk.write(handle, chunk))
+        record = pour(chunks, lambda chunk: disk.write(handle, chunk))
         if record.size_bytes != size_bytes:
             raise ValueError(f"{path.name}: {record.size_bytes} bytes came, not {size_bytes}")
         disk.fsync(handle)
@@ -182,7 +190,8 @@ def replace_file(path: Path, data: bytes, disk: Disk = REAL) -> None:
     disk.fsync_dir(path.parent)
 
 
-def _copy(chunks: Iterable[memoryview], write: Callable[[memoryview], None]) -> FileRecord:
+def pour(chunks: Iterable[memoryview], write: Callable[[memoryview], None]) -> FileRecord:
+    """Give each piece to ``write`` and hash it on the way; what all of them were."""
     hasher = xxhash.xxh3_128()
     size = 0
     for chunk in chunks:

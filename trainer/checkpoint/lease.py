@@ -5,6 +5,10 @@ lives; the kernel frees it at any death, but a supervisor that believes a traine
 take it back. ``RUN_DIR/fence`` holds the highest attempt that may write; raising it stops every
 older writer at its next commit.
 
+The writer process of an attempt may outlive its trainer. It holds ``RUN_DIR/writer`` by flock, and
+no next attempt takes the lease before that lock is free: for a while it lets the writer finish,
+then it fences it off, which ends it within moments.
+
 A fence file that is missing, empty or damaged is read as the highest attempt number found among
 the names in ``RUN_DIR/checkpoints``: no attempt that ever wrote is let past it.
 """
@@ -28,6 +32,8 @@ _CLOCK = SystemClock()
 _POLL_SECONDS = 0.02
 _GUARD_SECONDS = 5.0
 _MAGIC = "homerun-fence 1"
+#: the writer process's own lock
+_WRITER = "writer"
 
 
 class LeaseError(Exception):
@@ -69,15 +75,23 @@ class Lease:
     ) -> Lease:
         """Lock the run and raise its fence to ``attempt``.
 
+        A writer process of an older attempt may finish what it is at for ``wait_seconds``; when
+        this returns there is none.
+
         Raises:
-            Locked: somebody else still holds the lock after ``wait_seconds``.
+            Locked: somebody else still holds the lock after ``wait_seconds``, or a writer does
+                that long after it was fenced off.
             Fenced: the fence is already higher than ``attempt``.
             OSError: the directory cannot be written.
         """
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = _take_lock(run_dir / "lock", wait_seconds, clock)
         try:
+            await_writer(run_dir, wait_seconds, clock)
             raise_fence(run_dir, attempt, clock=clock, disk=disk)
+            if not await_writer(run_dir, wait_seconds, clock):
+                pid = writer_pid(run_dir)
+                raise Locked(f"process {pid} still writes a checkpoint to {run_dir}", pid)
             lease = cls(run_dir, attempt, lock, disk)
             lease.check()
         except BaseException:
@@ -118,6 +132,56 @@ class Lease:
         self.release()
 
 
+class WriterLock:
+    """What the writer process of an attempt holds while it lives."""
+
+    def __init__(self, run_dir: Path, token: int, *, disk: Disk = REAL) -> None:
+        """Raises Locked when another writer lives on the run, Fenced when its time is over."""
+        self.run_dir = run_dir
+        self.token = token
+        self._disk = disk
+        self._lock = _take_lock(run_dir / _WRITER, _GUARD_SECONDS, _CLOCK)
+        try:
+            self.check()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def check(self) -> None:
+        """Raises Fenced when a newer attempt owns the run."""
+        fence = read_fence(self.run_dir, disk=self._disk)
+        if fence > self.token:
+            raise Fenced(f"attempt {fence} owns {self.run_dir} now, this is attempt {self.token}")
+
+    def release(self) -> None:
+        """Let others write."""
+        os.close(self._lock)
+
+
+def is_writing(run_dir: Path) -> bool:
+    """Whether the writer process of an attempt lives."""
+    return _is_locked(run_dir / _WRITER)
+
+
+def writer_pid(run_dir: Path) -> int:
+    """The writer process of an attempt; 0 when there is none."""
+    if not is_writing(run_dir):
+        return 0
+    with contextlib.suppress(OSError, ValueError):
+        return int((run_dir / _WRITER).read_text(encoding="ascii"))
+    return 0
+
+
+def await_writer(run_dir: Path, wait_seconds: float, clock: Clock = _CLOCK) -> bool:
+    """Wait until no writer process lives on the run any more; False when one still does."""
+    deadline = clock.monotonic() + wait_seconds
+    while is_writing(run_dir):
+        if clock.monotonic() >= deadline:
+            return False
+        clock.sleep(_POLL_SECONDS)
+    return True
+
+
 def read_fence(run_dir: Path, *, disk: Disk = REAL) -> int:
     """The highest attempt that may write; 0 for a run that nobody ever wrote to."""
     fence = _written_fence(run_dir, disk)
@@ -156,8 +220,12 @@ def highest_attempt(run_dir: Path, *, disk: Disk = REAL) -> int:
 
 def is_held(run_dir: Path) -> bool:
     """Whether a trainer lives on the run. Holds its lock for an instant, which delays nobody."""
+    return _is_locked(run_dir / "lock")
+
+
+def _is_locked(path: Path) -> bool:
     try:
-        handle = os.open(run_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

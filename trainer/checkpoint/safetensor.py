@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,16 +94,20 @@ def size_bytes(tensors: Mapping[str, Tensor]) -> int:
     return len(encode_header(spans)) + (spans[-1].end if spans else 0)
 
 
-def chunks(tensors: Mapping[str, Tensor], chunk_bytes: int = CHUNK_BYTES) -> Iterator[memoryview]:
+def chunks(
+    tensors: Mapping[str, Tensor],
+    chunk_bytes: int = CHUNK_BYTES,
+    fetch: Callable[[Tensor], Tensor] = Tensor.cpu,
+) -> Iterator[memoryview]:
     """The bytes of a safetensors file in pieces of at most ``chunk_bytes`` (and the header).
 
     CPU tensors are not copied, so they must not change meanwhile; others come to the host piece
-    by piece.
+    by piece, as ``fetch`` brings them: what it returned may be overwritten by the next.
     """
     spans = layout(tensors)
     yield memoryview(encode_header(spans))
     for span in spans:
-        yield from _tensor_chunks(tensors[span.name], chunk_bytes)
+        yield from _tensor_chunks(tensors[span.name], chunk_bytes, fetch)
 
 
 def header_length(prefix: bytes, file_bytes: int) -> int:
@@ -166,11 +170,13 @@ def _demand_storable(name: str, tensor: Tensor) -> None:
         raise ValueError(f"tensor {name!r} is no plain dense tensor")
 
 
-def _tensor_chunks(tensor: Tensor, chunk_bytes: int) -> Iterator[memoryview]:
+def _tensor_chunks(
+    tensor: Tensor, chunk_bytes: int, fetch: Callable[[Tensor], Tensor]
+) -> Iterator[memoryview]:
     flat = tensor.detach().contiguous().reshape(-1)
     count = max(1, chunk_bytes // flat.itemsize)
     for start in range(0, flat.numel(), count):
-        yield byte_view(flat[start : start + count].cpu())
+        yield byte_view(fetch(flat[start : start + count]))
 
 
 def _parse_span(name: str, item: Any) -> Span:

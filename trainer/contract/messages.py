@@ -132,10 +132,13 @@ class Saved:
     step: int
     name: str
     size_bytes: int
+    #: from the first byte to the commit
     seconds: float
-    #: schedule, request, stop, finish, eval, final
+    #: schedule, request, stop, finish, eval, final, rollback
     reason: str
     request: str = ""
+    #: of ``seconds`` and of the copy before it, what training has waited for
+    stall_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class SaveFailed:
     reason: str
     message: str
     request: str = ""
-    #: disk_full, io, fenced
+    #: disk_full, io, fenced, damaged
     kind: str = "io"
 
 

@@ -24,6 +24,8 @@ PLACES = ("auto", "device", "host")
 SWITCH = ("auto", "on", "off")
 MLP_CODECS = ("seq2", "ternary")
 RESIDUALS = ("warmdown", "always", "off")
+RAM_TIERS = ("auto", "off")
+WRITERS = ("auto", "process", "trainer")
 #: gradients summed up in bf16 lose more with each micro-batch, and beyond so many more than
 #: sampling noise hides (measured at 128: an error of 1.1 %, and after Muon's orthogonalisation a
 #: cosine of 0.93 to the float32 update)
@@ -161,6 +163,12 @@ class CheckpointSpec:
     every_steps: int = field(default=0, metadata=_at_least(0))
     #: newest generations kept, never fewer than two
     keep: int = field(default=3, metadata=_at_least(2, 1000))
+    #: one of RAM_TIERS. "auto" copies the state of each step to shared memory, where no kill of a
+    #: process takes it away: to two slots where the machine has room for two, else to one or none
+    ram: str = "auto"
+    #: one of WRITERS: who writes the checkpoints that are due by schedule. "process" is one that
+    #: outlives the trainer, while training goes on; "auto" has it write states that are not small
+    writer: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -354,6 +362,8 @@ def _wrong_choices(spec: RunSpec) -> Iterator[_Complaint]:
         (("memory", "gradients"), memory.gradients, PLACES),
         (("memory", "activation_checkpointing"), again, SWITCH),
         (("memory", "residual"), memory.residual, RESIDUALS),
+        (("checkpoint", "ram"), spec.checkpoint.ram, RAM_TIERS),
+        (("checkpoint", "writer"), spec.checkpoint.writer, WRITERS),
     ):
         if value not in choices:
             hint = toml.nearest(value, choices) or f"choose one of {', '.join(choices)}"

@@ -10,6 +10,7 @@ import torch
 
 from tests.unit.loop import support
 from trainer import peak
+from trainer.checkpoint import slots
 from trainer.contract.job import Job
 from trainer.contract.spec import RunSpec
 
@@ -40,6 +41,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the corpus is prepared, once for all tests."""
     return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(autouse=True)
+def _memory_given_back(tmp_path: Path) -> Iterator[None]:
+    """Runs that a test leaves behind unfinished keep their slots, as they should."""
+    yield
+    for run_dir in tmp_path.iterdir():
+        slots.discard(run_dir)
 
 
 @pytest.fixture
