@@ -156,6 +156,9 @@ class Checkpoint:
     size_bytes: int
     attempt: int
     reason: str
+    #: from the first byte to the commit, and what training waited for; None: nobody has told
+    write_seconds: float | None = None
+    stall_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,9 @@ class CheckpointView:
     step: int
     time: datetime
     size_bytes: int
+    #: as in Checkpoint
+    write_seconds: float | None = None
+    stall_seconds: float | None = None
 
 
 @dataclass(frozen=True)

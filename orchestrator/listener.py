@@ -50,7 +50,12 @@ class Listener:
         if checkpoints:
             newest = checkpoints[0]
             progress.checkpoint = CheckpointView(
-                newest.name, newest.step, newest.created, newest.size_bytes
+                newest.name,
+                newest.step,
+                newest.created,
+                newest.size_bytes,
+                newest.write_seconds,
+                newest.stall_seconds,
             )
         return progress
 
@@ -211,9 +216,19 @@ class Listener:
     def _saved(self, life: Life, progress: Progress, event: m.Saved) -> None:
         now = self._s.clock.now()
         row = Checkpoint(
-            life.run, event.name, event.step, now, event.size_bytes, life.attempt, event.reason
+            life.run,
+            event.name,
+            event.step,
+            now,
+            event.size_bytes,
+            life.attempt,
+            event.reason,
+            event.seconds,
+            event.stall_seconds,
         )
-        progress.checkpoint = CheckpointView(event.name, event.step, now, event.size_bytes)
+        progress.checkpoint = CheckpointView(
+            event.name, event.step, now, event.size_bytes, event.seconds, event.stall_seconds
+        )
         self._s.books.count(life.run, "checkpoints")
         self._s.books.phase(life.run, "checkpoint", event.stall_seconds)
         self._s.flush()

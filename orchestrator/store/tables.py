@@ -182,6 +182,8 @@ class CheckpointRow(Base):
     size_bytes: Mapped[int]
     attempt: Mapped[int]
     reason: Mapped[str]
+    write_seconds: Mapped[float | None]
+    stall_seconds: Mapped[float | None]
 
 
 class HoldRow(Base):

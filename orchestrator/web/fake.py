@@ -370,7 +370,7 @@ class FakeBackend(FakeGuests, FakePage, FakePlan):
         name = f"gen-{step:08d}-000003-5eed{len(self._checkpoints):04x}"
         saved = Checkpoint("evening", name, step, now, size, 3, reason)
         self._checkpoints.append(saved)
-        view = CheckpointView(name, step, now, size)
+        view = CheckpointView(name, step, now, size, 0.4, 0.01)
         self._view = replace(self._view, checkpoint=view, unsaved_seconds=0.0)
         self._count({"checkpoints": 1.0, "phase_seconds_checkpoint": 0.4}, 1)
         self.write("checkpoint_saved", f"Checkpoint at step {step}: 37.4 MB.", run="evening")

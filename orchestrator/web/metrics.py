@@ -200,6 +200,10 @@ def _values_of(run: RunView) -> Iterator[tuple[str, str, float | None]]:
         yield name, "When the newest checkpoint was committed.", saved.time.timestamp()
         yield "checkpoint_last_step", "Step of the newest checkpoint.", saved.step
         yield "checkpoint_bytes", "Size of the newest checkpoint.", saved.size_bytes
+        name = "checkpoint_write_seconds"
+        yield name, "From its first byte to its commit.", saved.write_seconds
+        name = "checkpoint_stall_seconds"
+        yield name, "What training has waited for the newest checkpoint.", saved.stall_seconds
 
 
 def _build_info() -> Metric:
