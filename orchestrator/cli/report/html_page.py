@@ -46,7 +46,8 @@ th, td { padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--grid);
 td { white-space: nowrap; }
 td:last-child { white-space: normal; }
 footer { margin-top: 2.5rem; color: var(--muted); font-size: .8rem; }
-@media (max-width: 700px) { .charts { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 700px) { .charts { grid-template-columns: minmax(0, 1fr); }
+  section.wide { overflow-x: auto; } section.wide svg { min-width: 680px; } }
 @media print { section, .table { break-inside: avoid; } }
 """
 
