@@ -34,6 +34,8 @@ class Mosquitto:
         self._dir = Path(tempfile.mkdtemp(prefix="hr-mqtt-"))
         self.port = _free_port()
         self.password_file = self._dir / "password"
+        #: further lines of mosquitto.conf
+        self.more = ""
         self._process: subprocess.Popen[bytes] | None = None
         self.password_file.write_text(PASSWORD + "\n")
 
@@ -48,6 +50,7 @@ class Mosquitto:
             self._dir.chmod(0o755)
         config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous false\npassword_file {users}\n"
+            + self.more
         )
         program = shutil.which("mosquitto", path=_PATH)
         assert program is not None, "is_installed() comes first"

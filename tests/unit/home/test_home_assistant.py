@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -21,13 +22,14 @@ from orchestrator.cli.check import State
 from orchestrator.config import Config
 from orchestrator.domain import Bill, Effect, Hold, Reason
 from orchestrator.errors import Refused
-from orchestrator.home.broker import FakeBroker, Line, Message, PahoBroker
+from orchestrator.home.broker import FakeBroker, Line, Message, PahoBroker, probe
 from orchestrator.home.clock import SystemClock
 from orchestrator.home_assistant import Topics, discovery, state
 from orchestrator.mqtt_config import MqttConfig
 from orchestrator.web.fake import FakeBackend
 from tests import mosquitto
 from tests.mosquitto import Everybody, Mosquitto, wait_until
+from tests.unit.web.tools import certificate
 
 TOPICS = Topics("homerun", "homeassistant")
 ABOUT = About("1.2.3", "http://127.0.0.1:8420", "EUR")
@@ -318,6 +320,32 @@ def test_what_cannot_work_is_logged_and_leaves_the_daemon_alone(
         expected = "MQTT is off" if wrong == "no such file" else "no MQTT broker answers"
         wait_until("the word in the log", lambda: expected in caplog.text)
     bridge.close()
+
+
+# a handshake that fails leaves paho's socket to the garbage collector, which says so
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_tls_lets_in_the_broker_that_the_authority_knows_and_no_other(
+    server: Mosquitto, tmp_path: Path
+) -> None:
+    files = certificate(tmp_path, "broker", "IP:127.0.0.1")
+    server.kill()
+    # as root mosquitto would give its rights away before it reads the key
+    server.more = f"certfile {files.certificate}\nkeyfile {files.key}\nuser root\n"
+    server.start()
+    config = MqttConfig(
+        host="127.0.0.1",
+        port=server.port,
+        username=mosquitto.USER,
+        password_file=str(server.password_file),
+        tls=True,
+        ca_file=str(files.certificate),
+    )
+    assert probe(config) == ""
+    other = certificate(tmp_path, "other", "IP:127.0.0.1")
+    stranger = probe(config.model_copy(update={"ca_file": str(other.certificate)}))
+    assert "certificate verify failed" in stranger
+    assert "does not answer" in probe(config.model_copy(update={"ca_file": str(tmp_path / "no")}))
+    gc.collect()
 
 
 class Stubborn(FakeBackend):
