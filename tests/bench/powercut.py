@@ -121,16 +121,17 @@ def _in_a_fork(child: Child, log: Path, *, by_hand: bool) -> tuple[int, str]:
         os.close(out)
         signal.alarm(_PATIENCE_SECONDS)
         with _quietly(log):
-            os.write(into, json.dumps(_load(child, by_hand=by_hand)).encode())
+            os.write(into, json.dumps(load_now(child, by_hand=by_hand)).encode())
     os.close(into)
     with os.fdopen(out, "rb") as answer:
         text = answer.read()
-    os.waitpid(pid, 0)
-    step, error = json.loads(text) if text else (0, "it died")
+    _, status = os.waitpid(pid, 0)
+    step, error = json.loads(text) if text else (0, f"ended with status {status}")
     return int(step), str(error)
 
 
-def _load(child: Child, *, by_hand: bool) -> tuple[int, str]:
+def load_now(child: Child, *, by_hand: bool) -> tuple[int, str]:
+    """The step that was loaded, or 0 and what went wrong."""
     root = child.disk.root / "work"
     attempts = child.writer.by_hand(root) if by_hand else [lambda: child.writer.resume(root)]
     error = ""
@@ -141,7 +142,7 @@ def _load(child: Child, *, by_hand: bool) -> tuple[int, str]:
             error = "no checkpoint"
         except WrongState as wrong:
             error = f"{_WRONG}: {wrong}"
-        except Exception as failed:
+        except BaseException as failed:  # torch's CheckpointException is no Exception
             error = f"{type(failed).__name__}: {str(failed).splitlines()[0] if str(failed) else ''}"
     return 0, error
 
@@ -271,7 +272,8 @@ def report(results: list[Result], writers: list[Writer], kinds: list[str], head:
         "Real power cuts: the kernel shuts a mounted file system down without flushing its log, "
         "the writer frozen before, and the next mount replays the journal. Every writer has a "
         "fresh file system of its own of each kind, saves 8 MiB twice, those two are made durable "
-        "as they are after some minutes, and the power fails in the third save or after it.\n\n"
+        "as they are after some minutes, and the power fails at a random moment of the time that "
+        "the third save takes, or after it had returned.\n\n"
         f"{table(results, names, kinds)}\n\n{LEGEND}\nHow each saves and resumes:\n\n{ways}\n\n"
         f"What they said (most frequent first):\n\n{errors(results, names)}\n"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.bench.powercut import Result, errors, report, table
+from tests.bench.powercut import Result, errors, load_now, report, table
 from tests.bench.powercut_writers import (
     NUMBERS,
     Dcp,
@@ -66,6 +69,22 @@ def test_an_empty_newest_file_makes_the_tool_stuck_and_the_older_is_found_by_han
     with pytest.raises(EOFError):
         newest()
     assert older() == 2
+
+
+def test_a_tool_that_fails_by_no_ordinary_exception_still_lets_a_person_try_the_older_one() -> None:
+    """torch's CheckpointException is none."""
+
+    class Failing(OneFile):
+        def resume(self, root: Path) -> int:
+            raise BaseException("rank 0 failed")
+
+        def by_hand(self, root: Path) -> Iterator[Callable[[], int]]:
+            yield lambda: self.resume(root)
+            yield lambda: 2
+
+    child: Any = SimpleNamespace(writer=Failing(), disk=SimpleNamespace(root=Path("/nowhere")))
+    assert load_now(child, by_hand=False) == (0, "BaseException: rank 0 failed")
+    assert load_now(child, by_hand=True) == (2, "")
 
 
 def test_a_state_of_another_step_is_wrong() -> None:
