@@ -16,6 +16,7 @@ from orchestrator.ledger.keeper import used_kwh
 from orchestrator.navigator import Navigator
 from orchestrator.planning.problem import Level
 from orchestrator.quiet_hours import quiet_of
+from orchestrator.steering import outage_hours
 from orchestrator.store import Store
 from orchestrator.tariff.components import Tiered
 from orchestrator.tariff.keeper import PriceKeeper
@@ -66,9 +67,3 @@ class TierUse:
         _, over = tariff.billing_period(now)
         hours = max(0.0, (min(over, end) - now) / timedelta(hours=1))
         return so_far + Decimal(str(round(self._watts / 1000.0 * hours, 3)))
-
-
-def outage_hours(store: Store, run: str) -> float:
-    """As the store remembers them over deaths of the daemon."""
-    with store.transaction() as tx:
-        return tx.counters.all().get(run, {}).get("outage_seconds", 0.0) / 3600.0

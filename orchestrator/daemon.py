@@ -24,6 +24,7 @@ from orchestrator.errors import HomerunError, Refused
 from orchestrator.last_words import last_words
 from orchestrator.mainloop import MainLoop
 from orchestrator.paths import Paths
+from orchestrator.steering import follow
 from orchestrator.store import StoreDamaged
 from orchestrator.supervisor import Supervisor
 from orchestrator.version import VERSION
@@ -196,7 +197,7 @@ def _after_tick(daemon: Daemon, until: str | None) -> None:
     snapshot = supervisor.board.snapshot()
     daemon.notifier.status(snapshot.headline)
     # The card follows the setpoint; it is asked each time, because other tools set limits too.
-    news = daemon.limiter.apply(snapshot.setpoint.cap_watts)
+    news = follow(daemon.limiter, snapshot)
     if news:
         supervisor.journal("power_limit", news, severity="warning")
     if until is not None and supervisor.life is None and not supervisor.draining:

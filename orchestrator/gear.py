@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 REST_WATTS = 20.0
 #: a card that keeps our memory does not fall into its deepest sleep
 LOADED_WATTS = 15.0
+#: meters that see the card and nothing else
+CARD_METERS = ("nvml", "simulated")
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,7 @@ class Gear:
 
     def wall_watts(self, watts: float, source: str) -> float:
         """What a meter's reading means at the wall: a card sees itself alone."""
-        return (
-            (watts + REST_WATTS) / self.supply_efficiency
-            if source in ("nvml", "simulated")
-            else watts
-        )
+        return (watts + REST_WATTS) / self.supply_efficiency if source in CARD_METERS else watts
 
 
 def gear_of(gpu: Gpu | None, power: PowerConfig) -> Gear:

@@ -25,6 +25,10 @@ _LEAST_AHEAD, _MOST_AHEAD = 7 * 24.0, 60 * 24.0
 _ROOM = 4.0
 
 
+#: wishes without a date
+DATELESS = (GoalKind.BUDGET, GoalKind.VALUE)
+
+
 class HomePrices:
     """The tariff, at the margin of the tier in which the household is. See ``pilot.Prices``."""
 
@@ -79,6 +83,11 @@ class Helm:
         """Of the tariff; empty without one."""
         return self._keeper.view().currency
 
+    @property
+    def on_for_the_run(self) -> bool:
+        """Whether the machine would be off without the run, so that all it draws counts."""
+        return self._plan.paused_watts > 0.0
+
     def machine(self, run: RunView) -> Machine:
         """The choices; a restart also costs half a step on average."""
         restart = self._plan.restart + (run.step_seconds or 0.0) / 2.0
@@ -93,14 +102,16 @@ class Helm:
         """Prices and the house until ``end``; empty when no price is known."""
         return self.house(HomePrices(self._keeper, end, self._used_kwh).slots(now, end))
 
-    def pilot(self, goal: RunGoal, work_hours: float, measured: Measured, run: RunView) -> Pilot:
+    def pilot(
+        self, goal: RunGoal, work_hours: float, measured: Measured, run: RunView, now: datetime
+    ) -> Pilot:
         """A pilot for a run whose whole work, from the goal's beginning on, is ``work_hours``."""
-        deadline = goal.deadline
-        if deadline is None or goal.kind in (GoalKind.BUDGET, GoalKind.VALUE):
+        since, deadline = goal.since, goal.deadline
+        if deadline is None or goal.kind in DATELESS:
             ahead = min(max(work_hours * _ROOM, _LEAST_AHEAD), _MOST_AHEAD)
-            deadline = goal.since + timedelta(hours=ahead)
+            since, deadline = now, now + timedelta(hours=ahead)
         return Pilot(
-            online.Goal(work_hours, goal.since, deadline),
+            online.Goal(work_hours, since, deadline),
             self.machine(run),
             HomePrices(self._keeper, deadline, self._used_kwh),
             currency=self.currency,

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from orchestrator.domain import Effect, Hold, PlanView, RunView, Snapshot
+from orchestrator.domain import Effect, Hold, PlanView, Power, RunView, Snapshot
+from orchestrator.gear import CARD_METERS
 from orchestrator.goals import GoalKind, RunGoal
-from orchestrator.helm import Helm, is_usual
+from orchestrator.helm import DATELESS, Helm, is_usual
 from orchestrator.home.clock import Clock
 from orchestrator.navigator_report import curve_report, schedule_report
 from orchestrator.pilot import Pilot, Running
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 _STALE_SECONDS = 3600.0
 #: how often the measured levels are written down
 _KEEP_SECONDS = 600.0
+#: after this a pause's power is that of a pause
+_SETTLE_SECONDS = 60.0
 _MEASURING = "its speed is measured first"
 
 
@@ -49,6 +52,9 @@ class Navigator:
         self._measured = Measured.of(helm.gear.levels)
         self._batch_tokens = 1
         self._remark = ""
+        #: of the whole machine while the run waits, where its meter sees all of it
+        self._idle_watts: float | None = None
+        self._idle_since: float | None = None
         self._dirty = True
         self._lessons: list[tuple[str, tuple[LevelResult, ...], str]] = []
         self._looked_after: float | None = None
@@ -99,7 +105,7 @@ class Navigator:
         if left is None:
             self._remark = _MEASURING
             return ""
-        if self._pilot is None:
+        if self._pilot is None or self._looks_too_short(self._pilot, self._goal):
             self._pilot = self._begin(run, self._goal)
         self._helm.holds = snapshot.holds
         # A duty cycle's pauses, which nothing holds, are running.
@@ -147,17 +153,39 @@ class Navigator:
 
     def _measure(self, snapshot: Snapshot, run: RunView) -> None:
         limit = self._limit(snapshot)
+        self._see_idle(run)
         reading = self._speed.look(snapshot, limit)
         if reading is not None:
-            watts = reading.wall_watts
-            if watts is not None:
-                watts = self._helm.gear.wall_watts(watts, run.power.source)
+            watts = self._counted_watts(reading.wall_watts, run.power)
             self._observe(replace(reading, wall_watts=watts))
             return
         unknown = self._measured.full_tokens_per_second is None
         if unknown and run.tokens_per_second and self._speed.warm(run):
             # The trainer's own figure will do until a whole stretch has been measured.
             self._observe(Reading(limit, run.tokens_per_second, None, 1.0))
+
+    def _see_idle(self, run: RunView) -> None:
+        """What the machine draws while the run waits, once fans and averages have settled."""
+        now = self._clock.monotonic()
+        if run.attempt is not None and run.phase != "paused":
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since >= _SETTLE_SECONDS and run.power.measured:
+            self._idle_watts = run.power.watts
+
+    def _counted_watts(self, watts: float | None, meter: Power) -> float | None:
+        """What running costs at the wall, by a meter's mean power; None while nobody can say.
+
+        A machine that is on anyway counts only with what running adds, so a meter of all of it
+        has to have seen it wait first. A model's word is no measurement.
+        """
+        source = meter.source
+        if watts is None or not (meter.measured or source == "simulated"):
+            return None
+        if source in CARD_METERS or source == "rapl" or self._helm.on_for_the_run:
+            return self._helm.gear.wall_watts(watts, source)
+        return None if self._idle_watts is None else max(1.0, watts - self._idle_watts)
 
     def _observe(self, reading: Reading) -> None:
         first = self._measured.full_tokens_per_second is None
@@ -178,9 +206,9 @@ class Navigator:
         lessons, self._lessons = self._lessons, []
         for name, results, source in lessons:
             for item in results if name == run.name else ():
-                watts = item.watts
-                if watts is not None:
-                    watts = self._helm.gear.wall_watts(watts, source)
+                measured = source == run.power.source and run.power.measured
+                meter = Power(item.watts, source, measured or source == "nvml")
+                watts = self._counted_watts(item.watts, meter)
                 speed = item.relative_speed * full
                 self._observe(Reading(item.limit_watts, speed, watts, item.seconds))
         with self._store.transaction() as tx:
@@ -214,7 +242,13 @@ class Navigator:
         if goal.tokens_left is None:
             goal = self._settled(goal, tokens, tokens / full)
         work_hours = (goal.tokens_left or tokens) / full / 3600.0
-        return self._helm.pilot(goal, work_hours, self._measured, run)
+        return self._helm.pilot(goal, work_hours, self._measured, run, self._clock.now())
+
+    def _looks_too_short(self, pilot: Pilot, goal: RunGoal) -> bool:
+        """A wish without a date looks ahead for weeks; half of that is gone."""
+        looked = pilot.goal.deadline - pilot.goal.start
+        gone = self._clock.now() - pilot.goal.start
+        return goal.kind in DATELESS and gone > looked / 2
 
     def _settled(self, goal: RunGoal, tokens: int, seconds: float) -> RunGoal:
         """The goal with where it began, and with its date where that follows only now."""

@@ -31,6 +31,7 @@ from orchestrator.simulation.events import Span
 from orchestrator.simulation.market import Truth
 from orchestrator.simulation.trainer import Disk, Habits, SimulatedEngine
 from orchestrator.simulation.wish import Wish
+from orchestrator.steering import follow, outage_hours
 from orchestrator.store import Store
 from orchestrator.supervisor import Supervisor, Wake
 from trainer.contract import spec as run_spec
@@ -179,7 +180,7 @@ class Month:
             currency=self._prices.currency,
             default_watts=limits.default_watts if may_set_limit(self._gpu) else None,
             rules=wish.rules,
-            lost_hours=self._outage_hours(),
+            lost_hours=outage_hours(self._store, RUN),
         )
         self._busy = BusySense(self._gpu, lambda pid: False)
         self._supervisor = Supervisor(
@@ -194,11 +195,6 @@ class Month:
             senses=(self._pilot, self._busy),
         )
         self._supervisor.recover()
-
-    def _outage_hours(self) -> float:
-        """As the store remembers them over deaths of the daemon."""
-        with self._store.transaction() as tx:
-            return tx.counters.all().get(RUN, {}).get("outage_seconds", 0.0) / 3600.0
 
     def _make_engine(self, notify: Notify) -> SimulatedEngine:
         wish = self._wish
@@ -240,9 +236,8 @@ class Month:
             self._hear()
             self._consider()
             supervisor.tick()
-            # As the daemon does after every tick: the card follows the setpoint.
             self._engine.advance()
-            news = self._limiter.apply(supervisor.board.snapshot().setpoint.cap_watts)
+            news = follow(self._limiter, supervisor.board.snapshot())
             assert not news or not self._wish.may_limit, news
             self._hear()
             if self._engine.calls == before and supervisor.inbox.empty():

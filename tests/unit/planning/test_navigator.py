@@ -166,7 +166,7 @@ def test_a_goal_set_on_a_running_run_counts_at_once_and_can_be_taken_back(house:
 def test_a_price_above_which_it_is_not_worth_it(house: House) -> None:
     begun(house)
     house.hours(1, 0)
-    # full speed is 640 tokens an hour at 100 W: a million tokens cost 31 at 0.20, 141 at 0.90
+    # full speed is 640 tokens an hour at 65 W: a million tokens cost 20 at 0.20, 91 at 0.90
     house.commands.set_goal("month", Goal(GoalKind.VALUE, money=Decimal("40")), "test")
     house.look()
     assert tariff_holds(house) == []
@@ -178,7 +178,7 @@ def test_a_price_above_which_it_is_not_worth_it(house: House) -> None:
 def test_a_budget_buys_the_earliest_finish_that_it_can(house: House) -> None:
     begun(house)
     house.hours(1, 0)
-    # nine hours at 100 W and 0.20 are 0.18; each dear one is 0.07 more
+    # nine hours at 65 W and 0.20 are 0.12; each dear one is 0.05 more
     house.commands.set_goal("month", Goal(GoalKind.BUDGET, money=Decimal("0.20")), "test")
     house.look()
     view = house.navigator.view()
@@ -291,3 +291,37 @@ def test_a_profile_is_what_the_plan_knows_from_then_on_also_after_a_restart(hous
     assert set(known) == {100.0, 120.0, 140.0, 160.0, 180.0, 200.0}
     assert known[120.0].tokens_per_second == pytest.approx(known[200.0].tokens_per_second / 2)
     assert known[120.0].wall_watts == pytest.approx(CARD.wall_watts(120.0, "nvml"))
+
+
+def test_a_wish_without_a_date_looks_ahead_again_and_again(house: House) -> None:
+    begun(house)
+    house.hours(1, 0)
+    house.commands.set_goal("month", Goal(GoalKind.VALUE, money=Decimal("0.001")), "test")
+    house.look()
+    house.commands.pause(run=None, until=None, release=True, detail="", source="test")
+    for _ in range(9):
+        house.clock.advance(86_400.0)
+        house.look()
+    view = house.navigator.view()
+    assert view is not None
+    assert view.mode == "value"
+    assert tariff_holds(house) != []
+
+
+def test_of_a_meter_of_the_whole_machine_only_what_running_adds_counts(house: House) -> None:
+    begun(house)
+    step = house.hours(1, 0)
+    machine = house.navigator._measured
+    assert [level.wall_watts for level in machine.levels] == [65.0], "assumed: nobody saw it wait"
+    house.meter.watts = 40.0
+    house.commands.pause(run=None, until=None, release=False, detail="", source="test")
+    house.look()
+    house.obey()
+    step = house.hours(1, step)
+    house.commands.resume(run=None, source="test")
+    house.look()
+    house.obey()
+    house.meter.watts = 110.0
+    house.hours(2, step)
+    (level,) = house.navigator._measured.levels
+    assert level.wall_watts == pytest.approx(70.0, abs=8.0)
