@@ -22,6 +22,7 @@ from orchestrator.domain import DaemonView
 from orchestrator.engine.client import EngineClient
 from orchestrator.engine.process import runtime_dir
 from orchestrator.errors import Misconfigured
+from orchestrator.gpu_loss import GpuLoss
 from orchestrator.home.boot import boot_id
 from orchestrator.home.broker import PahoBroker
 from orchestrator.home.clock import Clock, SystemClock
@@ -81,6 +82,7 @@ class Daemon:
     #: beside the embedded store; None where the store is a server's or somewhere else
     roster: RosterKeeper | None
     chart: Chart
+    gpu_loss: GpuLoss | None
 
 
 def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
@@ -103,7 +105,8 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
         engine_state="off",
     )
     ups = _ups(config, clock, stack)
-    gpu = card_of(config.power, clock, stack, lambda: supervisor.computing)
+    gpu = card_of(config.power, clock, stack, lambda: supervisor.computing, paths.gpu_lost)
+    gpu_loss = _gpu_loss(gpu, paths, clock, stack)
     lookout = Lookout(clock, _volumes(paths), ups, gpu)
     senses = _senses(config, ups, gpu, save=lambda: supervisor.inbox.put(SaveOrder("thermal")))
     supervisor = Supervisor(
@@ -143,6 +146,8 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     )
     supervisor.figures = lambda: Figures(chart.navigator.view(), chart.bills.known)
     senses.append(_disk_sense(paths, keeper, stack))
+    if gpu_loss is not None:
+        senses.append(gpu_loss)
     commands = Commands(store, supervisor, config, prices, keeper, lookout, chart.navigator)
     if profiler is not None:
         commands.profiler = profiler
@@ -152,7 +157,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     limiter = limiter_of(gpu, config.power, paths, stack)
     if gpu is not None:
         supervisor.throttle = DutyCycle(gpu, lambda: limiter.in_force)
-    return Daemon(config, paths, *parts, bridge, limiter, roster, chart)
+    return Daemon(config, paths, *parts, bridge, limiter, roster, chart, gpu_loss)
 
 
 def _bridge(
@@ -189,6 +194,17 @@ def _senses(
         lineage = Lineage(config.daemon.state_path)
         senses.append(BusySense(gpu, lineage.is_ours, config.gpu_busy.policy()))
     return senses
+
+
+def _gpu_loss(
+    gpu: Gpu | None, paths: Paths, clock: Clock, stack: contextlib.ExitStack
+) -> GpuLoss | None:
+    if gpu is None:
+        return None
+    loss = GpuLoss(gpu, paths.gpu_lost, clock)
+    loss.start()
+    stack.callback(loss.close)
+    return loss
 
 
 def _disk_sense(paths: Paths, keeper: Keeper, stack: contextlib.ExitStack) -> DiskSense:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.gpu_loss import MissingGpu
 from orchestrator.home.assisted_gpu import AssistedGpu, PowerClient
 from orchestrator.home.clock import Clock
 from orchestrator.home.gpu import Gpu, installed_gpu
@@ -28,15 +30,20 @@ def card_of(
     clock: Clock,
     stack: contextlib.ExitStack,
     computing: Callable[[], bool],
+    lost: Path | None = None,
 ) -> Gpu | None:
     """The first card of this machine, helped where it needs help; None where there is none.
 
     Args:
+        lost: the mark of a daemon that ended because the card was lost: then there is one, which
+            does not answer.
         computing: whether a trainer computes, which is what a simulated card draws power for.
     """
     if power.card == "simulated":
         return SimulatedGpu(clock, wanted_watts=lambda: _BUSY_WATTS if computing() else 0.0)
     gpu = installed_gpu()
+    if gpu is None and lost is not None and lost.exists():
+        return MissingGpu(installed_gpu)
     if gpu is None or not power.limit:
         return gpu
     assisted = AssistedGpu(gpu, PowerClient(power.helper, clock))

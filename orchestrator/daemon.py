@@ -21,6 +21,7 @@ from orchestrator.assembly import Daemon, assemble
 from orchestrator.config import Config
 from orchestrator.domain import RunState, to_json
 from orchestrator.errors import HomerunError, Refused
+from orchestrator.gpu_loss import EXIT_GPU_LOST
 from orchestrator.last_words import last_words
 from orchestrator.mainloop import MainLoop
 from orchestrator.paths import Paths
@@ -58,7 +59,7 @@ def run_daemon(
             _run_or_restart(daemon, watch, name if until_finished else None)
             for text in last_words(daemon, name):
                 print(text, file=sys.stderr if watch is None else sys.stdout)
-            return 0
+            return EXIT_GPU_LOST if _left_for_its_card(daemon) else 0
 
 
 # --- the state directory --------------------------------------------------------------------
@@ -192,8 +193,19 @@ def _write_address(daemon: Daemon) -> None:
     temporary.replace(daemon.paths.address)
 
 
+def _left_for_its_card(daemon: Daemon) -> bool:
+    return daemon.gpu_loss is not None and daemon.gpu_loss.leaves
+
+
 def _after_tick(daemon: Daemon, until: str | None) -> None:
     supervisor = daemon.supervisor
+    if _left_for_its_card(daemon) and not supervisor.draining:
+        supervisor.journal(
+            "gpu_lost",
+            "The card is lost: the daemon ends, so that its unit or container starts it anew.",
+            severity="error",
+        )
+        supervisor.drain()
     snapshot = supervisor.board.snapshot()
     daemon.notifier.status(snapshot.headline)
     # The card follows the setpoint; it is asked each time, because other tools set limits too.

@@ -25,6 +25,7 @@ class Reason(enum.StrEnum):
     DRAIN = "drain"
     CRASH_LOOP = "crash_loop"
     NETWORK = "network"
+    GPU_LOST = "gpu_lost"
 
 
 class Effect(enum.StrEnum):

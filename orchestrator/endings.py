@@ -9,9 +9,16 @@ from orchestrator.domain import AttemptEnd, Effect, Hold, Reason
 from orchestrator.progress import Life
 from trainer.contract import messages as m
 
+_OUT_OF_MEMORY = "killed by the kernel: this machine ran out of memory"
 
-def how_it_ended(life: Life, cause: str, *, engine_lost: bool = False) -> tuple[AttemptEnd, str]:
-    """Name the end from what the trainer said last, what we did to it, and how it exited."""
+
+def how_it_ended(
+    life: Life, cause: str, *, engine_lost: bool = False, oom_kills: int | None = None
+) -> tuple[AttemptEnd, str]:
+    """Name the end from what the trainer said last, what we did to it, and how it exited.
+
+    ``oom_kills``: how many the kernel has killed so far for want of memory.
+    """
     match life.farewell:
         case m.Finished():
             return AttemptEnd.FINISHED, "reached its horizon"
@@ -24,8 +31,16 @@ def how_it_ended(life: Life, cause: str, *, engine_lost: bool = False) -> tuple[
         return end, life.killed
     if engine_lost:
         end = AttemptEnd.STOPPED if life.told is Told.STOP else AttemptEnd.ENGINE_LOST
-        return end, cause
-    return AttemptEnd.CRASHED, cause
+        return end, _with_oom(life, cause, oom_kills)
+    return AttemptEnd.CRASHED, _with_oom(life, cause, oom_kills)
+
+
+def _with_oom(life: Life, cause: str, oom_kills: int | None) -> str:
+    """A SIGKILL that was not ours, in a life in which the kernel killed somebody for memory."""
+    before = life.oom_kills
+    if "SIGKILL" not in cause or oom_kills is None or before is None or oom_kills <= before:
+        return cause
+    return f"{_OUT_OF_MEMORY} ({cause})"
 
 
 def hopeless(run: str, farewell: m.Failed, now: datetime) -> Hold:

@@ -12,6 +12,7 @@ _REASONS = {
     Reason.QUIET_HOURS: "quiet hours",
     Reason.THERMAL: "heat",
     Reason.GPU_BUSY: "another program on the GPU",
+    Reason.GPU_LOST: "a lost GPU",
     Reason.UPS: "the UPS",
     Reason.DISK: "a full disk",
     Reason.DRAIN: "the shutdown",

@@ -48,6 +48,11 @@ class Paths:
         return self.state / "roster.json"
 
     @property
+    def gpu_lost(self) -> Path:
+        """Left by a daemon that ended because the card was lost."""
+        return self.state / "gpu-lost"
+
+    @property
     def lock(self) -> Path:
         """Held by the daemon that owns this directory."""
         return self.state / "daemon.lock"

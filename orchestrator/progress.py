@@ -124,6 +124,8 @@ class Life:
     #: why we killed it, when we did
     killed: str = ""
     killed_for_stall: bool = False
+    #: what the kernel had killed for want of memory before this life; None: not known
+    oom_kills: int | None = None
 
     def fold(self, event: m.Event, now: float) -> None:
         """Take one event in; every event is a sign of life."""

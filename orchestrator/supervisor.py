@@ -31,6 +31,7 @@ from orchestrator.engine.base import (
 from orchestrator.errors import Held, HomerunError, Refused
 from orchestrator.home.clock import Clock
 from orchestrator.home.meter import Meter
+from orchestrator.home.oom import KernelOom, OomCounter
 from orchestrator.inbox import Count as Count
 from orchestrator.inbox import Item as Item
 from orchestrator.inbox import Wake as Wake
@@ -114,6 +115,8 @@ class Supervisor:
         self.keep_roster: Callable[[], None] = lambda: None
         #: the plan and the bills that the snapshot shows
         self.figures: Callable[[], Figures] = lambda: Figures()
+        #: tells whether a SIGKILL was the kernel's, for want of memory
+        self.oom: OomCounter = KernelOom()
         #: who looks after the checkpoints
         self.shelf = Shelf()
         self._situation = Situation()
@@ -363,6 +366,7 @@ class Supervisor:
         catalog.raise_fence(run_dir, attempt.number)
         mono = self.clock.monotonic()
         self.life = Life(run.name, attempt.number, mono, now, last_event=mono, told_at=mono)
+        self.life.oom_kills = self.oom.kills()
         self._engine.start(
             Job(
                 spec=run_spec.from_dict(run.spec),
@@ -405,7 +409,7 @@ class Supervisor:
         life = self.life
         if life is None or life.attempt != note.attempt:
             return
-        self._life_ends(life, *how_it_ended(life, note.cause))
+        self._life_ends(life, *how_it_ended(life, note.cause, oom_kills=self.oom.kills()))
         if isinstance(life.farewell, m.Failed) and not life.farewell.retry:
             self._registrar.write_hold(hopeless(life.run, life.farewell, self.clock.now()))
 
@@ -413,7 +417,8 @@ class Supervisor:
         if self._engine_state is d.EngineState.OFF:
             return  # the last word of an engine that was shut down
         if self.life is not None:
-            self._life_ends(self.life, *how_it_ended(self.life, note.cause, engine_lost=True))
+            end = how_it_ended(self.life, note.cause, engine_lost=True, oom_kills=self.oom.kills())
+            self._life_ends(self.life, *end)
         else:
             self.journal("engine_lost", f"The engine ended: {note.cause}.", severity="warning")
             self._engine_failures += 1

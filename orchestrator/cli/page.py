@@ -41,6 +41,7 @@ _WHO = {
     "quiet_hours": "quiet hours",
     "thermal": "heat",
     "gpu_busy": "another program on the GPU",
+    "gpu_lost": "a lost GPU",
     "ups": "the UPS",
     "disk": "a full disk",
     "drain": "the shutdown",

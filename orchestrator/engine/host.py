@@ -37,6 +37,8 @@ _VITAL_SECONDS = 0.2
 _DRAIN_SECONDS = 2.0
 _ROUND_SECONDS = 0.1
 _CHUNK_BYTES = 1 << 16
+#: of 1000; inherited by all that the engine starts
+_OOM_SCORE = 300
 
 
 class Reporter:
@@ -342,12 +344,15 @@ def share_fate(daemon: Identity) -> None:
         sys.exit("engine: the daemon is gone already")
 
 
-def spare_from_oom_bonus() -> None:
-    """Give back a protection from the OOM killer that is meant for the daemon alone."""
+def be_first_to_go() -> None:
+    """When memory runs out, the kernel takes the trainer: it resumes exactly, others cannot.
+
+    Neither the daemon above, which its unit protects, nor what a person has open on the desktop.
+    """
     score = Path("/proc/self/oom_score_adj")
     try:
-        if int(score.read_text(encoding="ascii")) < 0:
-            score.write_text("0", encoding="ascii")
+        if int(score.read_text(encoding="ascii")) < _OOM_SCORE:
+            score.write_text(str(_OOM_SCORE), encoding="ascii")
     except (OSError, ValueError):
         return
 
@@ -369,7 +374,7 @@ def main(arguments: Sequence[str]) -> None:
     options = _parse(arguments)
     daemon = Identity(options.daemon_pid, options.daemon_start_ticks)
     share_fate(daemon)
-    spare_from_oom_bonus()
+    be_first_to_go()
     orders, reports = take_the_lines()
     clock = SystemClock()
     place = Place(

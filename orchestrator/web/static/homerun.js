@@ -99,6 +99,7 @@ const REASONS = {
   quiet_hours: "Quiet hours",
   thermal: "Heat",
   gpu_busy: "Another program on the GPU",
+  gpu_lost: "A lost GPU",
   ups: "UPS",
   disk: "Disk",
   drain: "Shutdown",
