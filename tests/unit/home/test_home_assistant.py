@@ -389,7 +389,8 @@ def test_nothing_is_said_twice_while_nothing_changes() -> None:
 def test_what_is_unknown_is_null_and_never_zero() -> None:
     backend = FakeBackend()
     backend.show(loss=None, tokens_per_second=None, eta=None)
-    shown = json.loads(state(TOPICS, backend.snapshot(), "EUR").payload)
+    # nothing of it was ever paid in this currency
+    shown = json.loads(state(TOPICS, backend.snapshot(), "SEK").payload)
     assert {shown[key] for key in ("loss", "tokens_per_second", "finish", "cost")} == {None}
     backend.empty()
     shown = json.loads(state(TOPICS, backend.snapshot(), "EUR").payload)
