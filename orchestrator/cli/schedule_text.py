@@ -50,7 +50,9 @@ def curve(report: dict[str, Any], view: View) -> list[str]:
     costs = [point["cost"] for point in points]
     highest = max(*costs, 1e-9)
     lines = []
-    for point in points:
+    for place, point in enumerate(points):
+        if place and point["finish"] == points[place - 1]["finish"]:
+            continue  # waiting longer changes nothing any more
         done = times.from_json(point["finish"] or point["by"]).astimezone(view.zone)
         bar = view.glyphs.full * max(0, round(point["cost"] / highest * 40))
         lines.append(f"{done:%a %d %b %H:%M}  {point['cost']:8.2f} {report['currency']}  {bar}")
