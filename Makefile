@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # Tests side by side. JOBS=0 runs them in one process, as a debugger wants it.
 JOBS ?= 2
 
-.PHONY: run test check format screenshots bench-powercut bench-overhead bench-start bench-peer bench-planner bench-recipes soak gpu-check test-long clean
+.PHONY: run test check format screenshots bench-powercut bench-overhead bench-start bench-peer bench-planner bench-recipes bench-checkpoint soak gpu-check test-long clean
 
 run: $(VENV)/.run
 	@$(BIN)/homerun demo
@@ -53,6 +53,10 @@ bench-start: $(VENV)/.dev
 # DIR: a checkout of karpathy/nanochat at 3a5e0bc
 bench-peer: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.peer $(DIR) $(ARGS)
+
+# stall, write, load and training with a save in flight, beside torch.distributed.checkpoint
+bench-checkpoint: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.checkpoint --out deploy/bench $(ARGS)
 
 # takes about half an hour on two cores; the same command goes on where it was interrupted
 bench-recipes: $(VENV)/.dev

@@ -90,6 +90,7 @@ def _row(row: Row) -> dict[str, Any]:
         "peak_bytes": memory.peak,
         "peak_phase": memory.peak_phase,
         "host_bytes": memory.host,
+        "memory_slots_bytes_at_most": 2 * row.checkpoint_bytes,
         "fits": row.fits,
         "misses_bytes": row.misses_bytes,
         "tokens_per_second": row.tokens_per_second,

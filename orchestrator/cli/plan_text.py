@@ -19,7 +19,9 @@ _UNKNOWN = "?"
 
 _MEMORY_WORDS = (
     "Memory in GiB. FITS: yes, or by how much it does not. B: sequences in a micro-batch; h: "
-    'gradients on the host (memory.gradients = "host").'
+    'gradients on the host (memory.gradients = "host"). On top of HOST come up to two copies of '
+    "what SAVE says in shared memory, as far as the machine has room: two, one or none "
+    "([checkpoint] ram)."
 )
 
 
