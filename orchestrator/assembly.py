@@ -43,6 +43,7 @@ from orchestrator.profiler import Muted
 from orchestrator.profiling import profiler_of
 from orchestrator.quiet_hours import quiet_of
 from orchestrator.quiet_sense import QuietSense
+from orchestrator.reload import Reloader
 from orchestrator.roster import RosterKeeper
 from orchestrator.senses import Sense
 from orchestrator.store import Store
@@ -83,6 +84,8 @@ class Daemon:
     roster: RosterKeeper | None
     chart: Chart
     gpu_loss: GpuLoss | None
+    quiet: QuietSense
+    reloader: Reloader | None = None
 
 
 def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemon:
@@ -108,7 +111,10 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     gpu = card_of(config.power, clock, stack, lambda: supervisor.computing, paths.gpu_lost)
     gpu_loss = _gpu_loss(gpu, paths, clock, stack)
     lookout = Lookout(clock, _volumes(paths), ups, gpu)
-    senses = _senses(config, ups, gpu, save=lambda: supervisor.inbox.put(SaveOrder("thermal")))
+    quiet = QuietSense(quiet_of(config.quiet_hours, config.tariff))
+    senses = _senses(
+        config, ups, gpu, quiet, save=lambda: supervisor.inbox.put(SaveOrder("thermal"))
+    )
     supervisor = Supervisor(
         store=store,
         engine=lambda notify: EngineClient(
@@ -157,7 +163,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     limiter = limiter_of(gpu, config.power, paths, stack)
     if gpu is not None:
         supervisor.throttle = DutyCycle(gpu, lambda: limiter.in_force)
-    return Daemon(config, paths, *parts, bridge, limiter, roster, chart, gpu_loss)
+    return Daemon(config, paths, *parts, bridge, limiter, roster, chart, gpu_loss, quiet)
 
 
 def _bridge(
@@ -183,11 +189,14 @@ def _ups(config: Config, clock: Clock, stack: contextlib.ExitStack) -> UpsSense 
 
 
 def _senses(
-    config: Config, ups: UpsSense | None, gpu: Gpu | None, *, save: Callable[[], None]
+    config: Config,
+    ups: UpsSense | None,
+    gpu: Gpu | None,
+    quiet: QuietSense,
+    *,
+    save: Callable[[], None],
 ) -> list[Sense]:
-    senses: list[Sense] = [] if ups is None else [ups]
-    if config.quiet_hours.times:
-        senses.append(QuietSense(quiet_of(config.quiet_hours, config.tariff)))
+    senses: list[Sense] = [quiet] if ups is None else [ups, quiet]
     if gpu is not None and config.thermal.watch:
         senses.append(ThermalSense(gpu, config.thermal.policy(), save))
     if gpu is not None and config.gpu_busy.watch:

@@ -38,6 +38,11 @@ class Calendar:
         """Call ``chore`` once a day, local time."""
         self._add(lambda: CronTrigger(hour=hour, minute=minute), name, chore)
 
+    def drop(self, name: str) -> None:
+        """Call that chore no more, if it is on the calendar."""
+        if self._scheduler.get_job(name) is not None:
+            self._scheduler.remove_job(name)
+
     def start(self) -> None:
         """Begin to call."""
         self._scheduler.start()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from orchestrator.section import Duration, Section
+from orchestrator.section import HOT, Duration, Section
 
 
 class CheckpointConfig(Section):
     """Which checkpoints stay, on top of the newest ones that a run's spec asks for."""
 
     history: int = Field(
+        json_schema_extra=HOT,
         default=6,
         strict=True,
         ge=0,
@@ -18,9 +19,15 @@ class CheckpointConfig(Section):
         description="Older ones that stay, each about twice as old as the one before.",
     )
     best: int = Field(
-        default=1, strict=True, ge=0, le=100, description="Best ones by validation that stay."
+        json_schema_extra=HOT,
+        default=1,
+        strict=True,
+        ge=0,
+        le=100,
+        description="Best ones by validation that stay.",
     )
     budget_gigabytes: int = Field(
+        json_schema_extra=HOT,
         default=100,
         strict=True,
         ge=0,
@@ -28,6 +35,7 @@ class CheckpointConfig(Section):
         "last good one stay whatever they take; 0 means no limit.",
     )
     ssd_terabytes_per_month: float = Field(
+        json_schema_extra=HOT,
         default=30.0,
         ge=0.0,
         description="What the checkpoints of a run may write in 30 days; it stretches the time "
@@ -35,6 +43,7 @@ class CheckpointConfig(Section):
         "A spec's checkpoint.most_lost_seconds comes before it.",
     )
     scrub_every: Duration = Field(
+        json_schema_extra=HOT,
         default=7 * 86_400.0,
         gt=0.0,
         description="How often every byte of each checkpoint is read again and compared.",
@@ -45,8 +54,15 @@ class CheckpointConfig(Section):
         "URL of fsspec such as s3://bucket/homerun. The directory must be there. Empty: none.",
     )
     mirror_every: Duration = Field(
-        default=3600.0, description="At most so often is the newest checkpoint copied there."
+        json_schema_extra=HOT,
+        default=3600.0,
+        description="At most so often is the newest checkpoint copied there.",
     )
     mirror_keep: int = Field(
-        default=3, strict=True, ge=1, le=1000, description="Checkpoints of a run kept there."
+        json_schema_extra=HOT,
+        default=3,
+        strict=True,
+        ge=1,
+        le=1000,
+        description="Checkpoints of a run kept there.",
     )

@@ -60,11 +60,16 @@ def fill_with_messages(daemon: Daemon) -> None:
     courier.begin()
     daemon.lookout.courier = courier
     daemon.calendar.every(timedelta(seconds=10), "messages", courier.deliver)
-    if notify.report_hour >= 0:
-        board = daemon.supervisor.board
-        daemon.calendar.daily(
-            notify.report_hour, 0, "daily-report", lambda: courier.report(board.snapshot())
-        )
+    plan_report(daemon, courier, notify.report_hour)
+
+
+def plan_report(daemon: Daemon, courier: Courier, hour: int) -> None:
+    """The daily report at another hour; -1 for never."""
+    if hour < 0:
+        daemon.calendar.drop("daily-report")
+        return
+    board = daemon.supervisor.board
+    daemon.calendar.daily(hour, 0, "daily-report", lambda: courier.report(board.snapshot()))
 
 
 def open_bridge(daemon: Daemon) -> None:

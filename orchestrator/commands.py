@@ -69,7 +69,7 @@ class Commands:
         self._store = store
         self._prices = prices
         self._supervisor = supervisor
-        self._config = config
+        self.config = config
         self._keeper = keeper
         self._lookout = lookout
         self._navigator = navigator
@@ -151,7 +151,7 @@ class Commands:
         return self._navigator.curve(self.snapshot())
 
     def config_view(self) -> dict[str, Any]:
-        return configuration.view(self._config)
+        return configuration.view(self.config)
 
     # --- commands ---------------------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class Commands:
         return self._hold(run, Effect.FINISH, None, detail, source)
 
     def arrive(self, *, name: str, until: datetime | None, detail: str) -> Hold:
-        now, config = self._supervisor.clock.now(), self._config.gpu_busy
+        now, config = self._supervisor.clock.now(), self.config.gpu_busy
         with self._store.transaction() as tx:
             held = guests.arrive(tx, name, until, detail, now, config)
         self._wake()

@@ -23,7 +23,7 @@ from orchestrator.mqtt_config import MqttConfig
 from orchestrator.plan_config import PlanConfig
 from orchestrator.power_config import PowerConfig
 from orchestrator.quiet_hours import QuietHoursConfig
-from orchestrator.section import Duration, Section, seconds
+from orchestrator.section import HOT, Duration, Section, seconds
 from orchestrator.tariff.table import TariffConfig
 from orchestrator.web_config import WebConfig
 from trainer.contract import toml
@@ -62,31 +62,39 @@ class DaemonConfig(Section):
         default=1.0, gt=0.0, description="How often the daemon looks and decides."
     )
     stall_after: Duration = Field(
+        json_schema_extra=HOT,
         default=600.0,
         gt=0.0,
         description="A trainer without any sign of life for so long is killed and started anew.",
     )
     start_timeout: Duration = Field(
+        json_schema_extra=HOT,
         default=900.0,
         gt=0.0,
         description="The same while it still prepares data or loads a checkpoint.",
     )
     backoff_first: Duration = Field(
+        json_schema_extra=HOT,
         default=2.0,
         description="Wait before the second attempt that made no progress; then it doubles.",
     )
-    backoff_max: Duration = Field(default=300.0, description="The longest such wait.")
+    backoff_max: Duration = Field(
+        json_schema_extra=HOT, default=300.0, description="The longest such wait."
+    )
     crash_loop_after: int = Field(
+        json_schema_extra=HOT,
         default=5,
         strict=True,
         ge=1,
         description="So many attempts in a row without progress hold the run until you resume it.",
     )
     drain_timeout: Duration = Field(
-        default=120.0, description="How long a stopping daemon waits for the last checkpoint."
+        json_schema_extra=HOT,
+        default=120.0,
+        description="How long a stopping daemon waits for the last checkpoint.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="How much the daemon logs."
+        json_schema_extra=HOT, default="info", description="How much the daemon logs."
     )
 
     @model_validator(mode="after")
@@ -172,12 +180,14 @@ class NotifyConfig(Section):
         "0600. Empty: no messages.",
     )
     most_per_hour: int = Field(
+        json_schema_extra=HOT,
         default=6,
         strict=True,
         ge=1,
         description="Messages an hour; what is more waits and comes together.",
     )
     report_hour: int = Field(
+        json_schema_extra=HOT,
         default=8,
         strict=True,
         ge=-1,

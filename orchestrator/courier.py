@@ -27,7 +27,7 @@ class Courier:
         self._store = store
         self._clock = clock
         self._messenger = messenger
-        self._budget = budget
+        self.budget = budget
         self._not_before = clock.monotonic()
         self._failures = 0
         #: messages by how they went: sent, failed
@@ -49,7 +49,7 @@ class Courier:
         if not entries:
             return
         notices = [notice for entry in entries if (notice := notice_of(entry)) is not None]
-        if notices and not (self._budget.allows(self._clock.now()) and self._sent(merged(notices))):
+        if notices and not (self.budget.allows(self._clock.now()) and self._sent(merged(notices))):
             return
         with self._store.transaction() as tx:
             tx.counters.add(OWNER, {_CURSOR: float(entries[-1].id) - cursor})
@@ -75,7 +75,7 @@ class Courier:
             return False
         self.totals["sent"] += 1
         self._failures = 0
-        self._budget.spend(self._clock.now())
+        self.budget.spend(self._clock.now())
         return True
 
 

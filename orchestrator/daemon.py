@@ -22,6 +22,7 @@ from orchestrator.config import Config
 from orchestrator.domain import RunState, to_json
 from orchestrator.errors import HomerunError, Refused
 from orchestrator.gpu_loss import EXIT_GPU_LOST
+from orchestrator.hot import reloader_of
 from orchestrator.last_words import last_words
 from orchestrator.mainloop import MainLoop
 from orchestrator.paths import Paths
@@ -44,8 +45,11 @@ def run_daemon(
     first_run: dict[str, Any] | None = None,
     watch: Watch | None = None,
     until_finished: bool = False,
+    read_config: Callable[[], Config] | None = None,
 ) -> int:
     """Run until a signal asks for the end, or until ``first_run`` is finished.
+
+    ``read_config`` loads the configuration again, for SIGHUP and ``homerun config reload``.
 
     Returns the exit code. Raises HomerunError when the daemon cannot start at all.
     """
@@ -55,6 +59,9 @@ def run_daemon(
         _log_to_file(paths.log, config.daemon.log_level, also_stderr=watch is None)
         with contextlib.ExitStack() as stack:
             daemon = assemble(config, paths, stack)
+            if read_config is not None:
+                daemon.reloader = reloader_of(daemon, read_config)
+                daemon.lookout.reload = daemon.reloader.view
             name = _submit_first(daemon, first_run)
             _run_or_restart(daemon, watch, name if until_finished else None)
             for text in last_words(daemon, name):
@@ -140,7 +147,8 @@ def _run_or_restart(daemon: Daemon, watch: Watch | None, until: str | None) -> N
 def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
     supervisor = daemon.supervisor
     supervisor.recover()
-    daemon.web.start(daemon.commands, daemon.config)
+    reload = daemon.reloader.reload if daemon.reloader is not None else None
+    daemon.web.start(daemon.commands, daemon.config, reload)
     _write_address(daemon)
     chores.fill(daemon)
     chores.fill_with_messages(daemon)
@@ -221,7 +229,10 @@ def _after_tick(daemon: Daemon, until: str | None) -> None:
 
 @contextlib.contextmanager
 def _signals(daemon: Daemon) -> Iterator[None]:
-    """SIGINT and SIGTERM drain; the second one does not wait for the checkpoint."""
+    """SIGINT and SIGTERM drain; the second one does not wait for the checkpoint.
+
+    SIGHUP reads the configuration again.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         if daemon.supervisor.draining:
@@ -230,9 +241,20 @@ def _signals(daemon: Daemon) -> Iterator[None]:
         daemon.notifier.stopping(daemon.config.daemon.drain_timeout)
         daemon.supervisor.drain()
 
-    earlier = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    def reload(number: int, frame: FrameType | None) -> None:
+        if daemon.reloader is not None:
+            daemon.reloader.ask("signal")
+
+    handlers = {signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGHUP: reload}
+    if daemon.reloader is None:
+        del handlers[signal.SIGHUP]  # a terminal that closes ends a demo
+    else:
+        daemon.reloader.start()
+    earlier = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
+        if daemon.reloader is not None:
+            daemon.reloader.stop()
         for number, handler in earlier.items():
             signal.signal(number, handler)

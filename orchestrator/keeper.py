@@ -79,6 +79,12 @@ class Keeper(Shelf):
 
     # --- requests ---------------------------------------------------------------------------
 
+    def use(self, config: CheckpointConfig) -> None:
+        """Other numbers from now on. The place of the mirror does not change."""
+        self._config = config
+        self.month_bytes = config.ssd_terabytes_per_month * 1e12
+        self.mirroring.use(config)
+
     def start(self) -> None:
         """Begin to work."""
         self.mirroring.begin()

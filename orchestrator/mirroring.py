@@ -56,6 +56,10 @@ class Mirroring:
 
     # --- filling it -------------------------------------------------------------------------
 
+    def use(self, config: CheckpointConfig) -> None:
+        """Other numbers from now on. From any thread."""
+        self._config = config
+
     def begin(self) -> None:
         """Once, at the daemon's start: whether holds of ours are still needed shows again."""
         now = self._clock.now()

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from orchestrator.domain import Effect
 from orchestrator.pause_depth import break_even_seconds, pause_depth
-from orchestrator.section import Duration, Section, contradiction
+from orchestrator.section import HOT, Duration, Section, contradiction
 from orchestrator.tariff.table import TariffConfig, TimesConfig
 from orchestrator.tariff.timezone import zone_of
 from orchestrator.tariff.when import QUARTER_MINUTES, When
@@ -47,15 +47,18 @@ class QuietHoursConfig(Section):
     """When the machine is to be silent. [[quiet_hours]] is short for [[quiet_hours.times]]."""
 
     time_zone: str = Field(
+        json_schema_extra=HOT,
         default="",
         description='Whose clock it is, such as "Europe/Berlin". Empty: that of the tariff, or '
         "the machine's own.",
     )
     release_after: Duration = Field(
+        json_schema_extra=HOT,
         default=break_even_seconds(),
         description="auto: quiet times from this length on give the GPU's memory back.",
     )
     times: tuple[QuietTimeConfig, ...] = Field(
+        json_schema_extra=HOT,
         default=(),
         examples=[[{"days": "Mo-Fr", "hours": "22-7"}]],
         description="Further keys: months, dates, name, effect (auto, pause, release, cap) and "

@@ -16,11 +16,19 @@ class QuietSense:
 
     def __init__(self, quiet: Quiet) -> None:
         self._quiet = quiet
+        self._next: Quiet | None = None
         #: by place in the list; a hold is the same until its end
         self._held: dict[int, Hold] = {}
 
+    def use(self, quiet: Quiet) -> None:
+        """From the next look on other times count. From any thread."""
+        self._next = quiet
+
     def look(self, moment: Moment) -> tuple[Hold, ...]:
         """See ``Sense.look``."""
+        if self._next is not None:
+            self._quiet, self._next = self._next, None
+            self._held.clear()
         for place, time in enumerate(self._quiet.times):
             if not self._quiet.holds(time, moment.now):
                 self._held.pop(place, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from orchestrator.durations import parse_seconds
@@ -23,10 +23,20 @@ def seconds(value: Any, info: ValidationInfo) -> Any:
 Duration = Annotated[float, BeforeValidator(seconds), Field(ge=0.0)]
 
 
+#: for a Field that can change while the daemon runs; hot.py says how. All others wait for a start
+HOT: dict[str, JsonValue] = {"hot": True}
+
+
 class Section(BaseModel):
     """What all tables of the file share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def is_hot(section: type[Section], key: str) -> bool:
+    """Whether this key can change while the daemon runs."""
+    extra = section.model_fields[key].json_schema_extra
+    return isinstance(extra, dict) and extra.get("hot") is True
 
 
 def contradiction(key: str, message: str) -> PydanticCustomError:

@@ -83,7 +83,7 @@ class Supervisor:
         self.paths = paths
         self.draining = False
         self.hurried = False
-        self._policy = policy
+        self.policy = policy
         self._meter = meter
         self._sensing = Sensing(senses, self.journal)
         self._registrar = Registrar(store)
@@ -175,7 +175,7 @@ class Supervisor:
             self._registrar.forget()
         self._account()
         run = self._look()
-        action = d.reconcile(self._throttled(), self._observed(run), self._policy)
+        action = d.reconcile(self._throttled(), self._observed(run), self.policy)
         if self.hurried and self.life is not None and not self.life.killed:
             action = d.Action(d.Act.KILL, "told twice to stop, not needed any more")
         if action is not None:
@@ -205,7 +205,7 @@ class Supervisor:
         if run is not None and (self.progress is None or self.progress.run != run.name):
             self.progress = self._listener.recall(run)
         self._sensing.look(self._moment(now, run))
-        decision = d.decide(self._facts(register), self._policy)
+        decision = d.decide(self._facts(register), self.policy)
         for hold in decision.new_holds:
             self._registrar.write_hold(hold)
         self._situation.setpoint = decision.setpoint
@@ -422,7 +422,7 @@ class Supervisor:
         else:
             self.journal("engine_lost", f"The engine ended: {note.cause}.", severity="warning")
             self._engine_failures += 1
-            seconds = d.backoff_seconds(self._engine_failures, self._policy)
+            seconds = d.backoff_seconds(self._engine_failures, self.policy)
             self._not_before = self.clock.monotonic() + seconds
         self._engine_state = d.EngineState.OFF
 
@@ -433,7 +433,7 @@ class Supervisor:
         self.life = None
 
     def _wait_after_failure(self, run: str) -> None:
-        seconds = d.backoff_seconds(len(self._registrar.fruitless(run)), self._policy)
+        seconds = d.backoff_seconds(len(self._registrar.fruitless(run)), self.policy)
         self._not_before = self.clock.monotonic() + seconds
 
     # --- show -------------------------------------------------------------------------------

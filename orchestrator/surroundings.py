@@ -5,6 +5,7 @@ Read when somebody asks, apart from the snapshot: nothing of it decides anything
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -41,6 +42,16 @@ class GpuView:
 
 
 @dataclass(frozen=True)
+class ReloadView:
+    """How the last reading of the configuration went; the start counts as one."""
+
+    successful: bool
+    succeeded_at: datetime
+    #: empty: none
+    problem: str
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """None where nothing of the kind is configured."""
 
@@ -49,6 +60,7 @@ class Surroundings:
     gpu: GpuView | None = None
     #: messages since the daemon started, by how they went: sent, failed
     messages: dict[str, int] | None = None
+    reload: ReloadView | None = None
 
 
 class Lookout:
@@ -67,6 +79,8 @@ class Lookout:
         self._gpu = gpu
         #: set once it is known whether anybody wants messages
         self.courier: Courier | None = None
+        #: set once there is a configuration that can be read again
+        self.reload: Callable[[], ReloadView] | None = None
 
     def look(self) -> Surroundings:
         """How things are now."""
@@ -76,6 +90,7 @@ class Lookout:
             ups=self._ups_view() if self._ups is not None else None,
             gpu=_gpu_view(self._gpu) if self._gpu is not None else None,
             messages=dict(courier.totals) if courier is not None else None,
+            reload=self.reload() if self.reload is not None else None,
         )
 
     def _ups_view(self) -> UpsView:

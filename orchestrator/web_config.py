@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.section import Section
+from orchestrator.section import HOT, Section
 
 
 def is_loopback(host: str) -> bool:
@@ -31,11 +31,13 @@ class WebConfig(Section):
         default=8420, strict=True, ge=0, le=65535, description="0 takes any free port."
     )
     token_file: str = Field(
+        json_schema_extra=HOT,
         default="",
         description="File with the token that commands and readers must show; mode 0600. The "
         "daemon makes one where none is. 'homerun web' opens the page with it.",
     )
     metrics_token_file: str = Field(
+        json_schema_extra=HOT,
         default="",
         description="File with a second token that opens /metrics and nothing else, for a "
         "Prometheus elsewhere; made in the same way.",

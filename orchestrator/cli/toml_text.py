@@ -18,7 +18,7 @@ _HEAD = """\
 # homerun.toml: the configuration of the homerun daemon.
 #
 # Every key is optional; what stands here commented out is its default. Durations are texts with
-# a unit: "90s", "15m", "2h", "1d". After a change: homerun config check, then restart the daemon.
+# a unit: "90s", "15m", "2h", "1d". After a change: homerun config reload says what is in use now.
 """
 
 

@@ -55,6 +55,7 @@ def _unit(installation: Installation, after: str, special: str, wanted_by: str) 
         "Type=notify\n"
         "NotifyAccess=main\n"
         f"ExecStart={_quoted(installation.program)}{config} serve\n"
+        "ExecReload=/bin/kill -HUP $MAINPID\n"
         f"{_COMMON}{special}"
         f"\n[Install]\nWantedBy={wanted_by}\n"
     )

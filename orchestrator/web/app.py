@@ -32,6 +32,7 @@ from orchestrator.web.login import Login
 from orchestrator.web.metrics import build_registry
 from orchestrator.web.profiling import Profile
 from orchestrator.web.reading import Reading
+from orchestrator.web.reloading import Reload, Reloading
 from orchestrator.web.settings import Settings
 from orchestrator.web.stream import Streams
 from orchestrator.web.trail import Trail
@@ -46,10 +47,12 @@ def build_app(
     *,
     clock: Clock | None = None,
     streams: Streams | None = None,
+    reload: Reload | None = None,
 ) -> Starlette:
     """The ASGI app. ``app.state.streams`` must be closed before its server waits for requests.
 
-    ``registry`` is what /metrics shows; by default the snapshot and the process.
+    ``registry`` is what /metrics shows; by default the snapshot and the process. ``reload`` reads
+    the configuration again.
     """
     clock = clock or SystemClock()
     streams = streams or Streams(backend)
@@ -58,7 +61,7 @@ def build_app(
     login, trail = Login(credentials, limiter, clock), Trail(backend, clock)
     registry = registry or build_registry(backend, clock)
     app = Starlette(
-        routes=_routes(backend, clock, streams, registry, login, trail),
+        routes=_routes(backend, clock, streams, registry, login, trail, Reloading(reload)),
         middleware=[Middleware(Guard, settings=settings, credentials=credentials, limiter=limiter)],
         exception_handlers={
             HomerunError: homerun_problem,
@@ -80,6 +83,7 @@ def _routes(
     registry: CollectorRegistry,
     login: Login,
     trail: Trail,
+    reloading: Reloading,
 ) -> list[Route | Mount]:
     api = [
         *streams.routes(),
@@ -88,6 +92,7 @@ def _routes(
         *Profile(backend).routes(),
         *login.api_routes(),
         *House(backend, trail).routes(),
+        *reloading.routes(),
     ]
     return [
         *login.routes(),

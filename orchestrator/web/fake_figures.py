@@ -16,7 +16,7 @@ from orchestrator.home.ups import UpsReading
 from orchestrator.home.volumes import Volume
 from orchestrator.ledger.entry import MICROJOULES_PER_KWH, Entry, Stretch
 from orchestrator.ledger.split import split
-from orchestrator.surroundings import GpuView, Surroundings, UpsView
+from orchestrator.surroundings import GpuView, ReloadView, Surroundings, UpsView
 from orchestrator.tariff.slots import PriceSlot, Source
 from orchestrator.tariff.table import TariffConfig
 from orchestrator.version import VERSION
@@ -156,4 +156,5 @@ def surroundings_at(now: datetime) -> Surroundings:
         ups=UpsView(reading, now - timedelta(seconds=2)),
         gpu=GpuView(GpuReading(118.0, 61.0, 1.7e9, 200.0), processes=2),
         messages={"sent": 4, "failed": 0},
+        reload=ReloadView(True, now - timedelta(hours=3), ""),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client.metrics_core import Metric
 
-from orchestrator.surroundings import GpuView, Surroundings, UpsView
+from orchestrator.surroundings import GpuView, ReloadView, Surroundings, UpsView
 from orchestrator.web.families import counter, gauge, timestamp
 
 
@@ -24,10 +24,21 @@ def house_metrics(around: Surroundings) -> Iterator[Metric]:
         for result, number in around.messages.items():
             sent.put((result,), number)
         yield sent
+    if around.reload is not None:
+        yield from _reload(around.reload)
     if around.gpu is not None:
         yield from _gpu(around.gpu)
     if around.ups is not None:
         yield from _ups(around.ups)
+
+
+def _reload(view: ReloadView) -> Iterator[Metric]:
+    yield gauge(
+        "config_last_reload_successful", "0 while homerun.toml holds what cannot be used."
+    ).put((), view.successful)
+    yield gauge(
+        "config_last_reload_success_timestamp_seconds", "When it was last taken into use."
+    ).put((), timestamp(view.succeeded_at))
 
 
 def _gpu(gpu: GpuView) -> Iterator[Metric]:

@@ -19,9 +19,11 @@ from orchestrator.config import Config
 from orchestrator.errors import HomerunError, Misconfigured, Refused
 from orchestrator.web.app import build_app
 from orchestrator.web.backend import Backend
+from orchestrator.web.credentials import Credentials
 from orchestrator.web.guard import check_bind
 from orchestrator.web.patience import PatientProtocol
-from orchestrator.web.settings import settings_of
+from orchestrator.web.reloading import Reload
+from orchestrator.web.settings import Settings, settings_of
 from orchestrator.web.stream import Streams
 from orchestrator.web.tls import Tls
 
@@ -59,6 +61,7 @@ class WebServer:
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._streams: Streams | None = None
+        self._credentials: Credentials | None = None
 
     @property
     def url(self) -> str:
@@ -69,7 +72,7 @@ class WebServer:
             f"{scheme}://[{name}]:{self.port}" if ":" in name else f"{scheme}://{name}:{self.port}"
         )
 
-    def start(self, backend: Backend, config: Config) -> None:
+    def start(self, backend: Backend, config: Config, reload: Reload | None = None) -> None:
         """Build the app for a configuration and serve it.
 
         Raises:
@@ -77,12 +80,17 @@ class WebServer:
         """
         settings = settings_of(config.web)
         check_bind(self._host, settings.token)
-        self.serve(build_app(backend, settings))
+        self.serve(build_app(backend, settings, reload=reload))
+
+    def use_tokens(self, settings: Settings) -> None:
+        """Other tokens from now on. From any thread."""
+        if self._credentials is not None:
+            self._credentials.replace(settings.token, settings.metrics_token)
 
     def serve(self, app: Starlette) -> None:
         """Serve an app of ``build_app``; returns when it answers."""
         assert self._server is None, "a server is started once"
-        self._streams = app.state.streams
+        self._streams, self._credentials = app.state.streams, app.state.credentials
         self._server = server = _Server(_uvicorn_config(app, self._protocol, self.tls))
         self._thread = threading.Thread(
             target=server.live, args=(self._socket,), name="web", daemon=True

@@ -1,4 +1,4 @@
-"""config: check, show, init. Works on the file; no daemon needed."""
+"""config: check, show, init work on the file; reload asks the daemon to."""
 
 from __future__ import annotations
 
@@ -61,6 +61,27 @@ def show(session: Session, config: Path | None, as_json: bool) -> None:
         emit("config", view(loaded.config))
         return
     click.echo(toml_text.effective(loaded, session.env), nl=False)
+
+
+@config.command()
+@json_option
+@click.pass_obj
+def reload(session: Session, as_json: bool) -> None:
+    """Let the daemon read its file again, and say what that changed.
+
+    What cannot change while it runs is named, and counts from its next start on. When the file is
+    wrong nothing changes, and exit code 78 says so.
+    """
+    done = session.client().post("config/reload", {})
+    if as_json:
+        emit("reload", done)
+        return
+    if not done["applied"] and not done["needs_restart"]:
+        click.echo("nothing changed")
+    if done["applied"]:
+        click.echo(f"in use now: {', '.join(done['applied'])}")
+    if done["needs_restart"]:
+        click.echo(f"from the next start on: {', '.join(done['needs_restart'])}")
 
 
 @config.command()

@@ -23,13 +23,18 @@ FIRST_RUN = Path(__file__).parents[2] / "first_run.toml"
 def serve(session: Session, config: Path | None) -> int:
     """Run the daemon in the foreground.
 
-    SIGINT and SIGTERM take a checkpoint and stop it; the next start goes on from there.
+    SIGINT and SIGTERM take a checkpoint and stop it; the next start goes on from there. SIGHUP
+    reads the configuration again.
     """
     from orchestrator.config import load
     from orchestrator.daemon import run_daemon
 
     given = session.with_config(config)
-    return run_daemon(load(given.config, given.env))
+
+    def read() -> Config:
+        return load(given.config, given.env)
+
+    return run_daemon(read(), read_config=read)
 
 
 @click.command()

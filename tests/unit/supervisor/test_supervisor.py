@@ -89,7 +89,7 @@ def test_a_failure_that_trying_again_cannot_cure_holds_at_once(rig: Rig) -> None
 
 
 def test_a_resume_lifts_the_crash_loop_and_counts_anew_even_after_a_restart(rig: Rig) -> None:
-    rig.supervisor._policy = replace(Policy(), crash_loop_after=1)
+    rig.supervisor.policy = replace(Policy(), crash_loop_after=1)
     rig.policy = replace(Policy(), crash_loop_after=1)
     rig.submit()
     rig.die("exit code 1")
