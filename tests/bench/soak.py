@@ -165,7 +165,7 @@ def _values(house: House, daemon: psutil.Process) -> dict[str, float]:
         "database": _size(house.state, "homerun.sqlite*"),
         "daemon log": _size(house.state, "*.log*"),
         "trainer log": _size(house.run_dir(), "trainer.log*"),
-        "checkpoints": _size(house.run_dir() / "checkpoints", "**/*"),
+        "checkpoints": _size_below(house.run_dir() / "checkpoints"),
     }
 
 
@@ -178,6 +178,12 @@ def _memory(process: psutil.Process) -> int:
 
 def _size(folder: Path, pattern: str) -> float:
     return float(sum(_bytes(path) for path in folder.glob(pattern)))
+
+
+def _size_below(folder: Path) -> float:
+    """As ``os.walk`` sees it, which does not mind folders that go away meanwhile."""
+    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    return float(sum(_bytes(path) for path in found))
 
 
 def _bytes(path: Path) -> int:
