@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.cli import toml_text
 from orchestrator.config import Config, load, sections
+from tests.unit.cli.api_double import Answer, ApiDouble
 from tests.unit.cli.conftest import Run
 
 
@@ -155,3 +156,18 @@ def test_quiet_hours_are_told_with_what_they_ask_for_and_what_is_wrong_with_them
     assert "number 2 does not come within a year; its days hold PH" in text
     assert "number 3 now, until 12:00" in text
     assert "(at most 90 W)" in text
+
+
+def test_reload_says_what_is_in_use_and_what_waits(run: Run, double: ApiDouble) -> None:
+    answer = {"applied": ["quiet_hours.times"], "needs_restart": ["web.port"]}
+    double.set("POST", "config/reload", Answer(json.dumps(answer)))
+    result = run("config", "reload")
+    assert result.stdout == "in use now: quiet_hours.times\nfrom the next start on: web.port\n"
+    assert json.loads(run("config", "reload", "--json").stdout)["reload"] == answer
+    nothing = json.dumps({"applied": [], "needs_restart": []})
+    double.set("POST", "config/reload", Answer(nothing))
+    assert run("config", "reload").stdout == "nothing changed\n"
+
+
+def test_reload_without_a_daemon_says_so(run: Run, no_daemon: str) -> None:
+    assert run("config", "reload").exit_code == 69

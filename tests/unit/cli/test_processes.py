@@ -155,7 +155,10 @@ def test_serve_starts_the_daemon_with_the_checked_configuration(
     assert run("serve", "--config", str(file)).exit_code == 5
     ((config, given),) = daemon.calls
     assert config.web.port == 9000
-    assert given == {}
+    # and with a way to read it again
+    assert set(given) == {"read_config"}
+    file.write_text("[web]\nport = 9001\n")
+    assert given["read_config"]().web.port == 9001
 
 
 def test_serve_refuses_a_wrong_configuration_before_anything_starts(

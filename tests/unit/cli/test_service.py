@@ -56,6 +56,11 @@ def test_systemd_finds_nothing_wrong_with_the_user_unit(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_reload_reaches_the_daemon_as_sighup(installation: Installation) -> None:
+    for unit in (units.system_unit(installation), units.user_unit(installation)):
+        assert "\nExecReload=/bin/kill -HUP $MAINPID\n" in unit
+
+
 def test_the_system_unit_is_hardly_exposed(tmp_path: Path, installation: Installation) -> None:
     unit = tmp_path / "homerun.service"
     unit.write_text(units.system_unit(installation))
