@@ -273,7 +273,10 @@ def report(results: list[Result], writers: list[Writer], kinds: list[str], head:
         "the writer frozen before, and the next mount replays the journal. Every writer has a "
         "fresh file system of its own of each kind, saves 8 MiB twice, those two are made durable "
         "as they are after some minutes, and the power fails at a random moment of the time that "
-        "the third save takes, or after it had returned.\n\n"
+        "the third save takes, or after it had returned. A `sync` by any other program of the "
+        "machine in those seconds saves everybody's files: a busy machine flatters those that do "
+        "not sync."
+        "\n\n"
         f"{table(results, names, kinds)}\n\n{LEGEND}\nHow each saves and resumes:\n\n{ways}\n\n"
         f"What they said (most frequent first):\n\n{errors(results, names)}\n"
     )
