@@ -6,6 +6,8 @@ import os
 import random
 import signal
 
+import pytest
+
 from tests.story.conftest import MakeHouse, Undisturbed
 from tests.story.house import CLOCK, House, digest, trainer_pid, wait_for
 
@@ -14,6 +16,7 @@ TRAINER_KILLS = 20
 DAEMON_KILLS = 10
 
 
+@pytest.mark.timeout(600)  # thirty starts take long on a machine with other work
 def test_twenty_dead_trainers_and_ten_dead_daemons_change_no_byte(
     make_house: MakeHouse, undisturbed: Undisturbed
 ) -> None:
