@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import uuid
 from concurrent.futures import CancelledError
 from datetime import datetime
@@ -12,36 +11,24 @@ from typing import Any
 from orchestrator import config as configuration
 from orchestrator import guests
 from orchestrator.domain import (
-    Attempt,
     Checkpoint,
     Effect,
     Hold,
-    JournalEntry,
     Reason,
     Run,
     RunState,
-    Sample,
-    Snapshot,
 )
-from orchestrator.errors import HomerunError, Invalid, Misconfigured, NotFound, Refused
+from orchestrator.errors import HomerunError, Invalid, Misconfigured, Refused
 from orchestrator.goals import Goal, RunGoal
-from orchestrator.keeper import Keeper
-from orchestrator.ledger.keeper import everything
-from orchestrator.ledger.summary import By, EnergySummary, summarize
-from orchestrator.navigator import Navigator
 from orchestrator.orders import SaveOrder
 from orchestrator.profiler import NoProfiler, Profiling
+from orchestrator.questions import Questions, checkpoint_named, known_or_current, known_run
 from orchestrator.queue_order import prioritize
 from orchestrator.registrar import forgive
 from orchestrator.restoring import bring_back
-from orchestrator.schedule_report import CurveReport, ScheduleReport
-from orchestrator.store import Store, Transaction
-from orchestrator.supervisor import Supervisor, Wake
-from orchestrator.surroundings import Lookout, Surroundings
-from orchestrator.tariff.keeper import PriceKeeper
-from orchestrator.tariff.report import PricesReport
-from trainer.checkpoint import catalog, retention
-from trainer.checkpoint.catalog import Entry, Verdict
+from orchestrator.supervisor import Wake
+from trainer.checkpoint import retention
+from trainer.checkpoint.catalog import Verdict
 from trainer.checkpoint.retention import Choice
 from trainer.contract import spec as run_spec
 from trainer.contract.toml import InvalidFileError
@@ -53,107 +40,11 @@ SAVE_TIMEOUT_SECONDS = 600.0
 _LIFTED_BY_RESUME = (Reason.USER, Reason.CRASH_LOOP, Reason.GPU_BUSY)
 
 
-class Commands:
+class Commands(Questions):
     """The backend of the web side; every method may be called from any thread."""
 
-    def __init__(
-        self,
-        store: Store,
-        supervisor: Supervisor,
-        config: configuration.Config,
-        prices: PriceKeeper,
-        keeper: Keeper,
-        lookout: Lookout,
-        navigator: Navigator,
-    ) -> None:
-        self._store = store
-        self._prices = prices
-        self._supervisor = supervisor
-        self.config = config
-        self._keeper = keeper
-        self._lookout = lookout
-        self._navigator = navigator
-        self.profiler: Profiling = NoProfiler()
-
-    # --- readers ----------------------------------------------------------------------------
-
-    def snapshot(self) -> Snapshot:
-        return self._supervisor.board.snapshot()
-
-    def wait_for_change(self, seen: datetime | None, timeout_seconds: float) -> Snapshot:
-        return self._supervisor.board.wait_for_change(seen, timeout_seconds)
-
-    def runs(self) -> list[Run]:
-        with self._store.transaction() as tx:
-            return tx.runs.all()
-
-    def run(self, name: str) -> Run:
-        with self._store.transaction() as tx:
-            return _known(tx, name)
-
-    def attempts(self, run: str) -> list[Attempt]:
-        with self._store.transaction() as tx:
-            return tx.attempts.of(_known(tx, run).name)
-
-    def checkpoints(self, run: str | None) -> list[Checkpoint]:
-        with self._store.transaction() as tx:
-            return tx.checkpoints.of(_known_or_current(tx, run).name)
-
-    def verify_checkpoints(self, run: str | None, name: str | None) -> list[Verdict]:
-        with self._store.transaction() as tx:
-            run_dir = self._supervisor.paths.run(_known_or_current(tx, run).name)
-        if name is None:
-            entries = catalog.list_checkpoints(run_dir)
-            return [catalog.verify(entry.path) for entry in entries] + catalog.damaged(run_dir)
-        return [catalog.verify(_checkpoint(run_dir, name).path)]
-
-    def plan_retention(self, run: str | None) -> list[Choice]:
-        with self._store.transaction() as tx:
-            name = _known_or_current(tx, run).name
-        return self._keeper.plan(name)
-
-    def journal(
-        self, *, after: int = 0, limit: int = 100, run: str | None = None
-    ) -> list[JournalEntry]:
-        with self._store.transaction() as tx:
-            if run is not None:
-                _known(tx, run)
-            return tx.journal.after(after, limit, run) if after else tx.journal.newest(limit, run)
-
-    def samples(self, run: str, limit: int) -> list[Sample]:
-        with self._store.transaction() as tx:
-            return tx.samples.of(_known(tx, run).name, limit)
-
-    def scores(self, run: str) -> dict[int, float]:
-        with self._store.transaction() as tx:
-            return tx.samples.scores(_known(tx, run).name)
-
-    def log_file(self, run: str | None) -> Path:
-        with self._store.transaction() as tx:
-            return self._supervisor.paths.run(_known_or_current(tx, run).name) / "trainer.log"
-
-    def prices(self, hours: int) -> PricesReport:
-        return self._prices.report(hours)
-
-    def surroundings(self) -> Surroundings:
-        return self._lookout.look()
-
-    def energy(self, by: By) -> EnergySummary:
-        now = self._supervisor.clock.now()
-        return summarize(
-            everything(self._store), by, self._prices.zone, now, self._prices.slots_between
-        )
-
-    def schedule(self, hours: int) -> ScheduleReport:
-        return self._navigator.schedule(self.snapshot(), hours)
-
-    def schedule_curve(self) -> CurveReport:
-        return self._navigator.curve(self.snapshot())
-
-    def config_view(self) -> dict[str, Any]:
-        return configuration.view(self.config)
-
-    # --- commands ---------------------------------------------------------------------------
+    #: who measures the card's levels, once there is a card
+    profiler: Profiling = NoProfiler()
 
     def submit(self, spec: dict[str, Any], priority: int, source: str) -> Run:
         try:
@@ -181,7 +72,7 @@ class Commands:
     def cancel(self, run: str, source: str) -> Run:
         now = self._supervisor.clock.now()
         with self._store.transaction() as tx:
-            known = _known(tx, run)
+            known = known_run(tx, run)
             if known.state in (RunState.FINISHED, RunState.CANCELLED):
                 raise Refused(f"{run} is already {known.state}", "homerun runs")
             tx.runs.set_state(run, RunState.CANCELLED, now)
@@ -192,7 +83,7 @@ class Commands:
                 run=run,
                 data={"source": source},
             )
-            cancelled = _known(tx, run)
+            cancelled = known_run(tx, run)
         self._wake()
         return cancelled
 
@@ -200,7 +91,7 @@ class Commands:
         now = self._supervisor.clock.now()
         wanted = goal.checked(now)
         with self._store.transaction() as tx:
-            known = _known(tx, run)
+            known = known_run(tx, run)
             if known.state in (RunState.FINISHED, RunState.CANCELLED):
                 raise Refused(f"{run} is already {known.state}", "homerun runs")
             kept = tx.goals.put(
@@ -216,8 +107,8 @@ class Commands:
     def prioritize(self, run: str, priority: int, source: str) -> Run:
         with self._store.transaction() as tx:
             now = self._supervisor.clock.now()
-            prioritize(tx, _known(tx, run), priority, now, source)
-            changed = _known(tx, run)
+            prioritize(tx, known_run(tx, run), priority, now, source)
+            changed = known_run(tx, run)
         self._wake()
         return changed
 
@@ -257,7 +148,7 @@ class Commands:
         now = self._supervisor.clock.now()
         with self._store.transaction() as tx:
             if run is not None:
-                _known(tx, run)
+                known_run(tx, run)
             holds = [hold for hold in tx.holds.active(now) if run in (None, hold.run)]
             lifted = [hold for hold in holds if hold.reason in _LIFTED_BY_RESUME]
             tx.holds.end([hold.id for hold in lifted], now)
@@ -289,7 +180,7 @@ class Commands:
 
     def prune(self, run: str | None, source: str) -> list[Choice]:
         with self._store.transaction() as tx:
-            name = _known_or_current(tx, run).name
+            name = known_or_current(tx, run).name
         plan = self._keeper.plan(name)
         gone = self._keeper.retain(name)
         self._supervisor.journal(
@@ -303,8 +194,8 @@ class Commands:
 
     def pin(self, run: str | None, name: str, *, pinned: bool, source: str) -> Verdict:
         with self._store.transaction() as tx:
-            owner = _known_or_current(tx, run).name
-        entry = _checkpoint(self._supervisor.paths.run(owner), name)
+            owner = known_or_current(tx, run).name
+        entry = checkpoint_named(self._supervisor.paths.run(owner), name)
         try:
             (retention.pin if pinned else retention.unpin)(entry.path)
         except OSError as error:
@@ -349,7 +240,7 @@ class Commands:
             raise Invalid(f"{local:%F %T} is in the past", "give a time that is still to come")
         with self._store.transaction() as tx:
             if run is not None:
-                _known(tx, run)
+                known_run(tx, run)
             # The newest word of the user counts: a pause replaces the one before it.
             earlier = [
                 hold.id
@@ -381,34 +272,3 @@ class Commands:
     def _wake(self, *, forgive: bool = False) -> None:
         self._supervisor.keep_roster()
         self._supervisor.inbox.put(Wake(commanded=True, forgive=forgive))
-
-
-def _checkpoint(run_dir: Path, name: str) -> Entry:
-    entries = catalog.list_checkpoints(run_dir)
-    for entry in entries:
-        if entry.name == name:
-            return entry
-    hint = _nearest(name, [entry.name for entry in entries])
-    raise NotFound(f"no checkpoint {name!r}", hint or "homerun checkpoints list")
-
-
-def _known(tx: Transaction, name: str) -> Run:
-    run = tx.runs.get(name)
-    if run is None:
-        hint = _nearest(name, [item.name for item in tx.runs.all()])
-        raise NotFound(f"no run {name!r}", hint or "homerun runs shows them all")
-    return run
-
-
-def _known_or_current(tx: Transaction, name: str | None) -> Run:
-    if name is not None:
-        return _known(tx, name)
-    runs = tx.runs.all()
-    if not runs:
-        raise NotFound("there is no run yet", "homerun submit spec.toml")
-    return runs[0]
-
-
-def _nearest(wrong: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(wrong, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,164 @@
+"""What readers may ask of the daemon, answered on their own thread; and things found by name."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator import config as configuration
+from orchestrator.domain import (
+    Attempt,
+    Checkpoint,
+    JournalEntry,
+    Run,
+    Sample,
+    Snapshot,
+)
+from orchestrator.errors import NotFound
+from orchestrator.keeper import Keeper
+from orchestrator.ledger.keeper import everything
+from orchestrator.ledger.summary import By, EnergySummary, summarize
+from orchestrator.navigator import Navigator
+from orchestrator.schedule_report import CurveReport, ScheduleReport
+from orchestrator.store import Store, Transaction
+from orchestrator.supervisor import Supervisor
+from orchestrator.surroundings import Lookout, Surroundings
+from orchestrator.tariff.keeper import PriceKeeper
+from orchestrator.tariff.report import PricesReport
+from trainer.checkpoint import catalog
+from trainer.checkpoint.catalog import Entry, Verdict
+from trainer.checkpoint.retention import Choice
+
+
+class Questions:
+    """The reading half of the web side's backend; every method may be called from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        supervisor: Supervisor,
+        config: configuration.Config,
+        prices: PriceKeeper,
+        keeper: Keeper,
+        lookout: Lookout,
+        navigator: Navigator,
+    ) -> None:
+        self._store = store
+        self._prices = prices
+        self._supervisor = supervisor
+        self.config = config
+        self._keeper = keeper
+        self._lookout = lookout
+        self._navigator = navigator
+
+    def snapshot(self) -> Snapshot:
+        return self._supervisor.board.snapshot()
+
+    def wait_for_change(self, seen: datetime | None, timeout_seconds: float) -> Snapshot:
+        return self._supervisor.board.wait_for_change(seen, timeout_seconds)
+
+    def runs(self) -> list[Run]:
+        with self._store.transaction() as tx:
+            return tx.runs.all()
+
+    def run(self, name: str) -> Run:
+        with self._store.transaction() as tx:
+            return known_run(tx, name)
+
+    def attempts(self, run: str) -> list[Attempt]:
+        with self._store.transaction() as tx:
+            return tx.attempts.of(known_run(tx, run).name)
+
+    def checkpoints(self, run: str | None) -> list[Checkpoint]:
+        with self._store.transaction() as tx:
+            return tx.checkpoints.of(known_or_current(tx, run).name)
+
+    def verify_checkpoints(self, run: str | None, name: str | None) -> list[Verdict]:
+        with self._store.transaction() as tx:
+            run_dir = self._supervisor.paths.run(known_or_current(tx, run).name)
+        if name is None:
+            entries = catalog.list_checkpoints(run_dir)
+            return [catalog.verify(entry.path) for entry in entries] + catalog.damaged(run_dir)
+        return [catalog.verify(checkpoint_named(run_dir, name).path)]
+
+    def plan_retention(self, run: str | None) -> list[Choice]:
+        with self._store.transaction() as tx:
+            name = known_or_current(tx, run).name
+        return self._keeper.plan(name)
+
+    def journal(
+        self, *, after: int = 0, limit: int = 100, run: str | None = None
+    ) -> list[JournalEntry]:
+        with self._store.transaction() as tx:
+            if run is not None:
+                known_run(tx, run)
+            return tx.journal.after(after, limit, run) if after else tx.journal.newest(limit, run)
+
+    def samples(self, run: str, limit: int) -> list[Sample]:
+        with self._store.transaction() as tx:
+            return tx.samples.of(known_run(tx, run).name, limit)
+
+    def scores(self, run: str) -> dict[int, float]:
+        with self._store.transaction() as tx:
+            return tx.samples.scores(known_run(tx, run).name)
+
+    def log_file(self, run: str | None) -> Path:
+        with self._store.transaction() as tx:
+            return self._supervisor.paths.run(known_or_current(tx, run).name) / "trainer.log"
+
+    def prices(self, hours: int) -> PricesReport:
+        return self._prices.report(hours)
+
+    def surroundings(self) -> Surroundings:
+        return self._lookout.look()
+
+    def energy(self, by: By) -> EnergySummary:
+        now = self._supervisor.clock.now()
+        return summarize(
+            everything(self._store), by, self._prices.zone, now, self._prices.slots_between
+        )
+
+    def schedule(self, hours: int) -> ScheduleReport:
+        return self._navigator.schedule(self.snapshot(), hours)
+
+    def schedule_curve(self) -> CurveReport:
+        return self._navigator.curve(self.snapshot())
+
+    def config_view(self) -> dict[str, Any]:
+        return configuration.view(self.config)
+
+
+def checkpoint_named(run_dir: Path, name: str) -> Entry:
+    """The whole checkpoint of that name. Raises NotFound, with the nearest name."""
+    entries = catalog.list_checkpoints(run_dir)
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    hint = _nearest(name, [entry.name for entry in entries])
+    raise NotFound(f"no checkpoint {name!r}", hint or "homerun checkpoints list")
+
+
+def known_run(tx: Transaction, name: str) -> Run:
+    """The run of that name. Raises NotFound, with the nearest name."""
+    run = tx.runs.get(name)
+    if run is None:
+        hint = _nearest(name, [item.name for item in tx.runs.all()])
+        raise NotFound(f"no run {name!r}", hint or "homerun runs shows them all")
+    return run
+
+
+def known_or_current(tx: Transaction, name: str | None) -> Run:
+    """The run of that name; None: the one that is on, or the last. Raises NotFound."""
+    if name is not None:
+        return known_run(tx, name)
+    runs = tx.runs.all()
+    if not runs:
+        raise NotFound("there is no run yet", "homerun submit spec.toml")
+    return runs[0]
+
+
+def _nearest(wrong: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(wrong, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
