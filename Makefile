@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # Tests side by side. JOBS=0 runs them in one process, as a debugger wants it.
 JOBS ?= 2
 
-.PHONY: run test check format screenshots bench-powercut bench-overhead bench-start bench-peer bench-planner bench-recipes bench-checkpoint soak gpu-check test-long clean
+.PHONY: run test check format screenshots bench-powercut bench-overhead bench-start bench-peer bench-planner bench-recipes bench-checkpoint soak campaign gpu-check test-long clean
 
 run: $(VENV)/.run
 	@$(BIN)/homerun demo
@@ -36,6 +36,10 @@ format: $(VENV)/.dev
 
 bench-overhead: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.overhead
+
+# every fault many times over: about half an hour on two idle cores
+campaign: $(VENV)/.dev
+	$(BIN)/python -m tests.campaign --out deploy/bench $(ARGS)
 
 # Memory, speed and exactness on the CUDA device of this machine; 3 when there is none.
 # Needs the trainer's packages only: python -m tests.gpu.check does the same without a venv.
