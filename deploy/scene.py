@@ -35,12 +35,7 @@ from orchestrator.home.gpu import GpuReading
 from orchestrator.ledger.entry import Entry, Stretch
 from orchestrator.ledger.split import split
 from orchestrator.ledger.summary import By, EnergySummary, summarize
-from orchestrator.planning import schedule
-from orchestrator.planning.levels import assumed_levels
-from orchestrator.planning.online import Incumbent, Mode, Why
-from orchestrator.planning.picture import advice
-from orchestrator.planning.problem import Machine, Pause, Problem, Slot, Standing
-from orchestrator.schedule_report import (
+from orchestrator.piloting.schedule_report import (
     CurveReport,
     ScheduleReport,
     always_on_cost,
@@ -48,6 +43,11 @@ from orchestrator.schedule_report import (
     next_change,
     planned_slots,
 )
+from orchestrator.planning import schedule
+from orchestrator.planning.levels import assumed_levels
+from orchestrator.planning.online import Incumbent, Mode, Why
+from orchestrator.planning.picture import advice
+from orchestrator.planning.problem import Machine, Pause, Problem, Slot, Standing
 from orchestrator.surroundings import GpuView, Surroundings
 from orchestrator.tariff.slots import PriceSlot
 from orchestrator.web.fake import FakeBackend

@@ -10,19 +10,21 @@ from pathlib import Path
 
 from orchestrator import salvage
 from orchestrator.bridge import About, Bridge
-from orchestrator.busy_sense import BusySense
 from orchestrator.calendar import Calendar
-from orchestrator.card import card_of, limiter_of, meter_for
-from orchestrator.charting import Chart, chart_of
 from orchestrator.commands import Commands
-from orchestrator.config import Config
 from orchestrator.decide import Policy
-from orchestrator.disk_sense import DiskSense
 from orchestrator.domain import DaemonView
 from orchestrator.engine.client import EngineClient
 from orchestrator.engine.process import runtime_dir
 from orchestrator.errors import Misconfigured
-from orchestrator.gpu_loss import GpuLoss
+from orchestrator.holds.busy_sense import BusySense
+from orchestrator.holds.disk_sense import DiskSense
+from orchestrator.holds.outage_watch import OutagePolicy
+from orchestrator.holds.quiet_hours import quiet_of
+from orchestrator.holds.quiet_sense import QuietSense
+from orchestrator.holds.senses import Sense
+from orchestrator.holds.thermal_sense import ThermalSense
+from orchestrator.holds.ups_sense import UpsSense
 from orchestrator.home.boot import boot_id
 from orchestrator.home.broker import PahoBroker
 from orchestrator.home.clock import Clock, SystemClock
@@ -37,23 +39,21 @@ from orchestrator.home_assistant import Topics
 from orchestrator.keeper import Keeper
 from orchestrator.ledger.keeper import LedgerKeeper
 from orchestrator.orders import SaveOrder
-from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
-from orchestrator.profiler import Muted
-from orchestrator.profiling import profiler_of
-from orchestrator.quiet_hours import quiet_of
-from orchestrator.quiet_sense import QuietSense
-from orchestrator.reload import Reloader
+from orchestrator.piloting.charting import Chart, chart_of
+from orchestrator.power.card import card_of, limiter_of, meter_for
+from orchestrator.power.gpu_loss import GpuLoss
+from orchestrator.power.profiler import Muted
+from orchestrator.power.profiling import profiler_of
+from orchestrator.power.throttle import DutyCycle
 from orchestrator.roster import RosterKeeper
-from orchestrator.senses import Sense
+from orchestrator.settings.config import Config
+from orchestrator.settings.reload import Reloader
 from orchestrator.store import Store
 from orchestrator.supervisor import Count, Supervisor, Wake
 from orchestrator.surroundings import Lookout
 from orchestrator.tariff.http import RealHttp
 from orchestrator.tariff.keeper import PriceKeeper
-from orchestrator.thermal_sense import ThermalSense
-from orchestrator.throttle import DutyCycle
-from orchestrator.ups_sense import UpsSense
 from orchestrator.version import VERSION
 from orchestrator.view import Figures
 from orchestrator.web.server import WebServer

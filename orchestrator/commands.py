@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator import config as configuration
-from orchestrator import guests
 from orchestrator.domain import (
     Checkpoint,
     Effect,
@@ -19,13 +17,15 @@ from orchestrator.domain import (
     RunState,
 )
 from orchestrator.errors import HomerunError, Invalid, Misconfigured, Refused
-from orchestrator.goals import Goal, RunGoal
+from orchestrator.holds import guests
 from orchestrator.orders import SaveOrder
-from orchestrator.profiler import NoProfiler, Profiling
+from orchestrator.piloting.goals import Goal, RunGoal
+from orchestrator.power.profiler import NoProfiler, Profiling
 from orchestrator.questions import Questions, checkpoint_named, known_or_current, known_run
 from orchestrator.queue_order import prioritize
 from orchestrator.registrar import forgive
 from orchestrator.restoring import bring_back
+from orchestrator.settings import config as configuration
 from orchestrator.supervisor import Wake
 from trainer.checkpoint import retention
 from trainer.checkpoint.catalog import Verdict

@@ -18,15 +18,15 @@ from typing import Any
 
 from orchestrator import chores
 from orchestrator.assembly import Daemon, assemble
-from orchestrator.config import Config
 from orchestrator.domain import RunState, to_json
 from orchestrator.errors import HomerunError, Refused
-from orchestrator.gpu_loss import EXIT_GPU_LOST
-from orchestrator.hot import reloader_of
 from orchestrator.last_words import last_words
 from orchestrator.mainloop import MainLoop
 from orchestrator.paths import Paths
-from orchestrator.steering import follow
+from orchestrator.piloting.steering import follow
+from orchestrator.power.gpu_loss import EXIT_GPU_LOST
+from orchestrator.settings.config import Config
+from orchestrator.settings.hot import reloader_of
 from orchestrator.store import StoreDamaged
 from orchestrator.supervisor import Supervisor
 from orchestrator.version import VERSION

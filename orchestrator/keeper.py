@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.domain import Run, RunState
 from orchestrator.home.clock import Clock
 from orchestrator.mirroring import Mirroring
 from orchestrator.paths import Paths
+from orchestrator.settings.checkpoint_config import CheckpointConfig
 from orchestrator.shelf import Shelf
 from orchestrator.store import Store
 from trainer.checkpoint import catalog, retention, slots

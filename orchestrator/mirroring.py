@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.domain import Effect, Hold, Reason
 from orchestrator.home.clock import Clock
 from orchestrator.paths import Paths
 from orchestrator.recovery import row_of
+from orchestrator.settings.checkpoint_config import CheckpointConfig
 from orchestrator.store import Store
 from trainer.checkpoint import catalog, mirror, retention
 from trainer.checkpoint.catalog import Verdict

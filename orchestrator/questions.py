@@ -7,7 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator import config as configuration
 from orchestrator.domain import (
     Attempt,
     Checkpoint,
@@ -20,8 +19,9 @@ from orchestrator.errors import NotFound
 from orchestrator.keeper import Keeper
 from orchestrator.ledger.keeper import everything
 from orchestrator.ledger.summary import By, EnergySummary, summarize
-from orchestrator.navigator import Navigator
-from orchestrator.schedule_report import CurveReport, ScheduleReport
+from orchestrator.piloting.navigator import Navigator
+from orchestrator.piloting.schedule_report import CurveReport, ScheduleReport
+from orchestrator.settings import config as configuration
 from orchestrator.store import Store, Transaction
 from orchestrator.supervisor import Supervisor
 from orchestrator.surroundings import Lookout, Surroundings

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.config import masked
 from orchestrator.domain import Checkpoint
 from orchestrator.errors import HomerunError, Invalid, NotFound, Refused
 from orchestrator.keeper import Keeper
 from orchestrator.paths import Paths
 from orchestrator.recovery import row_of
+from orchestrator.settings.config import masked
 from trainer.checkpoint import catalog
 from trainer.checkpoint.mirror import PlaceError
 from trainer.contract import spec as run_spec

@@ -29,6 +29,8 @@ from orchestrator.engine.base import (
     TrainerExited,
 )
 from orchestrator.errors import Held, HomerunError, Refused
+from orchestrator.holds.senses import Moment, Sense
+from orchestrator.holds.sensing import Sensing
 from orchestrator.home.clock import Clock
 from orchestrator.home.meter import Meter
 from orchestrator.home.oom import KernelOom, OomCounter
@@ -40,13 +42,11 @@ from orchestrator.listener import Listener
 from orchestrator.orders import Orders, SaveOrder
 from orchestrator.outage import Beat, Outage
 from orchestrator.paths import Paths
+from orchestrator.power.throttle import NoThrottle, Throttle
 from orchestrator.progress import Life, Progress
 from orchestrator.registrar import Registrar
-from orchestrator.senses import Moment, Sense
-from orchestrator.sensing import Sensing
 from orchestrator.shelf import Shelf
 from orchestrator.store import Store
-from orchestrator.throttle import NoThrottle, Throttle
 from orchestrator.timekeeping import Timekeeper
 from orchestrator.view import Figures, Situation, build, most_lost_seconds, unsaved_seconds
 from trainer.checkpoint import catalog

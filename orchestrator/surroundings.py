@@ -17,7 +17,7 @@ from orchestrator.home.volumes import Volume, Volumes
 
 if TYPE_CHECKING:
     from orchestrator.courier import Courier
-    from orchestrator.ups_sense import UpsSense
+    from orchestrator.holds.ups_sense import UpsSense
 
 #: an older answer of the UPS is no longer told as if it were fresh
 FRESH_SECONDS = 30.0

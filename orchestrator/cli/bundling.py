@@ -23,7 +23,7 @@ from orchestrator.cli.session import Session
 from orchestrator.errors import HomerunError
 
 if TYPE_CHECKING:
-    from orchestrator.config import Config
+    from orchestrator.settings.config import Config
 
 _FOLDER = "homerun-bundle"
 _LOG_LINES = 2000
@@ -119,7 +119,7 @@ def _user() -> str:
 
 
 def _sections(config: Config) -> Iterator[tuple[str, Any]]:
-    from orchestrator.config import sections
+    from orchestrator.settings.config import sections
 
     for section in sections(config).values():
         for key in type(section).model_fields:
@@ -193,7 +193,7 @@ def _doctor(session: Session) -> Any:
 
 def _config(session: Session) -> Any:
     """The daemon's own, or without a daemon what it would start with."""
-    from orchestrator.config import load_from, view
+    from orchestrator.settings.config import load_from, view
 
     with contextlib.suppress(HomerunError):
         return session.client().get("config")

@@ -24,7 +24,7 @@ from orchestrator.errors import HomerunError, Misconfigured
 from orchestrator.paths import Paths
 
 if TYPE_CHECKING:
-    from orchestrator.config import Config, Loaded
+    from orchestrator.settings.config import Config, Loaded
 
 _LOWEST_PYTHON = (3, 11)
 #: below Ray 2.54 a web page could run code through its dashboard (CVE-2026-27482)
@@ -116,7 +116,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def configuration(session: Session) -> tuple[Loaded | None, Check]:
     """The file is right."""
-    from orchestrator.config import load_from
+    from orchestrator.settings.config import load_from
 
     try:
         loaded = load_from(session.config, session.env)
@@ -169,7 +169,7 @@ _PART = (
 def meter(session: Session, config: Config) -> Iterator[Check]:
     """The power meter answers, if one was named. A run does not need it; the ledger does."""
     from orchestrator.home.plug import PlugError
-    from orchestrator.metering import lan, plug_of
+    from orchestrator.power.metering import lan, plug_of
 
     power = config.power
     if power.meter == "model":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.check import Check, State
 
 if TYPE_CHECKING:
-    from orchestrator.mqtt_config import MqttConfig
+    from orchestrator.settings.mqtt_config import MqttConfig
 
 
 def checks(config: MqttConfig) -> Iterator[Check]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli import times
 from orchestrator.cli.session import Session
-from orchestrator.goals import GoalKind
+from orchestrator.piloting.goals import GoalKind
 
 if TYPE_CHECKING:
-    from orchestrator.config import Config
+    from orchestrator.settings.config import Config
 
 
 def sentences(session: Session, config: Config) -> list[str]:

@@ -98,8 +98,8 @@ def _slots(
     assert tariff is not None, "curve_of has asked"
     if tariff.source == "as given":
         return _flat(now, end, float(tariff.price_per_kwh)), None, ""
-    from orchestrator.config import load
-    from orchestrator.pilot_prices import whole
+    from orchestrator.piloting.pilot_prices import whole
+    from orchestrator.settings.config import load
     from orchestrator.tariff.build import tariff_of
 
     table = load(session.config, session.env).tariff
@@ -117,7 +117,7 @@ def _published(
     from datetime import UTC
 
     from orchestrator.cli.price_text import slots_of
-    from orchestrator.pilot_prices import whole
+    from orchestrator.piloting.pilot_prices import whole
     from orchestrator.tariff.forecast import extend
     from orchestrator.tariff.slots import PriceSeries, PriceSlot, Source
 

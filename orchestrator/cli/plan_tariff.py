@@ -39,7 +39,7 @@ def configured(session: Session) -> tuple[Tariff | None, str]:
     Raises:
         Misconfigured: the file is wrong.
     """
-    from orchestrator.config import load
+    from orchestrator.settings.config import load
 
     table = load(session.config, session.env).tariff
     if not table.configured:

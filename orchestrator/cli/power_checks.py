@@ -12,7 +12,7 @@ from orchestrator.cli.check import Check, State
 from orchestrator.home.assisted_gpu import PowerClient
 from orchestrator.home.clock import Clock
 from orchestrator.home.gpu import Gpu, GpuLost, NoRight, NvmlGpu, PowerLimits
-from orchestrator.power_config import PowerConfig
+from orchestrator.settings.power_config import PowerConfig
 
 INSTALL = "sudo homerun service install --power-helper"
 _WITHOUT = "levels are off and full, and caps for heat or noise are kept by pauses"

@@ -13,7 +13,7 @@ from orchestrator.cli.session import Session
 from orchestrator.errors import HomerunError, Misconfigured
 
 if TYPE_CHECKING:
-    from orchestrator.config import Config
+    from orchestrator.settings.config import Config
     from orchestrator.tariff.table import TariffConfig
 
 _DAY = timedelta(days=1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli import times
 
 if TYPE_CHECKING:
-    from orchestrator.config import Config
+    from orchestrator.settings.config import Config
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def sentences(now: datetime, config: Config) -> list[str]:
 
 def findings(now: datetime, config: Config) -> Iterator[Finding]:
     """When each set comes next, and what it asks for then."""
-    from orchestrator.quiet_hours import quiet_of
+    from orchestrator.holds.quiet_hours import quiet_of
 
     quiet = quiet_of(config.quiet_hours, config.tariff)
     for number, time in enumerate(quiet.times, start=1):

@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator import places
-from orchestrator.config import Config, Loaded, is_duration, sections, view
 from orchestrator.durations import format_seconds
-from orchestrator.section import Section
+from orchestrator.settings.config import Config, Loaded, is_duration, sections, view
+from orchestrator.settings.section import Section
 from trainer.contract import toml
 
 _HEAD = """\

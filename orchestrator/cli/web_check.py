@@ -10,7 +10,7 @@ from orchestrator.cli.checks import Check, State, secret
 from orchestrator.errors import HomerunError
 
 if TYPE_CHECKING:
-    from orchestrator.web_config import WebConfig
+    from orchestrator.settings.web_config import WebConfig
 
 
 def checks(web: WebConfig) -> Iterator[Check]:

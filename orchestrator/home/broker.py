@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.mqtt_config import MqttConfig
+from orchestrator.settings.mqtt_config import MqttConfig
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage

@@ -12,17 +12,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.busy_sense import BusySense
 from orchestrator.decide import Policy
 from orchestrator.domain import DaemonView, Effect, Hold, RunState, Snapshot
 from orchestrator.engine.base import Notify
+from orchestrator.holds.busy_sense import BusySense
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.gpu import GpuProcess
 from orchestrator.home.limiter import GpuLimiter, may_set_limit
 from orchestrator.home.meter import FakeMeter
 from orchestrator.home.simulated_gpu import SimulatedGpu
 from orchestrator.paths import Paths
-from orchestrator.pilot import Pilot, Prices, Running
+from orchestrator.piloting.pilot import Pilot, Prices, Running
+from orchestrator.piloting.steering import follow, outage_hours
 from orchestrator.planning.levels import assumed_speed
 from orchestrator.planning.measured import Reading
 from orchestrator.planning.online import Goal
@@ -31,7 +32,6 @@ from orchestrator.simulation.events import Span
 from orchestrator.simulation.market import Truth
 from orchestrator.simulation.trainer import Disk, Habits, SimulatedEngine
 from orchestrator.simulation.wish import Wish
-from orchestrator.steering import follow, outage_hours
 from orchestrator.store import Store
 from orchestrator.supervisor import Supervisor, Wake
 from trainer.contract import spec as run_spec

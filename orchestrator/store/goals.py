@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from orchestrator.goals import RunGoal
+from orchestrator.piloting.goals import RunGoal
 from orchestrator.planning.measured import Reading
 from orchestrator.store.runs import Runs
 from orchestrator.store.tables import GoalRow, LevelReadingRow, value_of, write

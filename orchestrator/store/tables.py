@@ -27,7 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from orchestrator.domain import AttemptEnd, Effect, Reason, RunState
-from orchestrator.goals import GoalKind
+from orchestrator.piloting.goals import GoalKind
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from orchestrator.section import Section, contradiction
+from orchestrator.settings.section import Section, contradiction
 from orchestrator.tariff.markets import MARKETS
 from orchestrator.tariff.presets import presets
 from orchestrator.tariff.timezone import zone_of

@@ -15,10 +15,10 @@ from orchestrator.domain import (
     Sample,
     Snapshot,
 )
-from orchestrator.goals import Goal, RunGoal
 from orchestrator.ledger.summary import By, EnergySummary
-from orchestrator.profiler import Profiling
-from orchestrator.schedule_report import CurveReport, ScheduleReport
+from orchestrator.piloting.goals import Goal, RunGoal
+from orchestrator.piloting.schedule_report import CurveReport, ScheduleReport
+from orchestrator.power.profiler import Profiling
 from orchestrator.surroundings import Surroundings
 from orchestrator.tariff.report import PricesReport
 from trainer.checkpoint.catalog import Verdict

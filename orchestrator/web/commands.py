@@ -9,8 +9,8 @@ from starlette.routing import Route
 
 from orchestrator.domain import Checkpoint, Hold, Run
 from orchestrator.errors import Invalid
-from orchestrator.goals import RunGoal, goal_from
 from orchestrator.home.clock import Clock
+from orchestrator.piloting.goals import RunGoal, goal_from
 from orchestrator.web.answers import answer
 from orchestrator.web.backend import Backend
 from orchestrator.web.describe import (

@@ -34,7 +34,7 @@ from orchestrator.errors import Held, Invalid, Misconfigured, NotFound, Refused
 from orchestrator.headline import headline
 from orchestrator.home.clock import Clock, FakeClock
 from orchestrator.ledger.summary import By, EnergySummary, summarize
-from orchestrator.profiler import NoProfiler, Profiling
+from orchestrator.power.profiler import NoProfiler, Profiling
 from orchestrator.surroundings import Surroundings
 from orchestrator.tariff.report import PricesReport, report
 from orchestrator.tariff.slots import PriceSeries

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from orchestrator.domain import Effect, Hold, Reason
 from orchestrator.errors import Invalid
-from orchestrator.guests import LONGEST
+from orchestrator.holds.guests import LONGEST
 from orchestrator.home.clock import Clock
 
 

@@ -8,16 +8,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from orchestrator.domain import Bill, PlanView
-from orchestrator.goals import Goal, GoalKind, RunGoal
 from orchestrator.home.clock import Clock
-from orchestrator.planning import schedule
-from orchestrator.planning.levels import assumed_levels
-from orchestrator.planning.online import Incumbent, Mode, Why
-from orchestrator.planning.picture import advice
-from orchestrator.planning.plan import Plan
-from orchestrator.planning.problem import Machine, Pause, Problem, Slot, Standing
-from orchestrator.planning.schedule import CurvePoint
-from orchestrator.schedule_report import (
+from orchestrator.piloting.goals import Goal, GoalKind, RunGoal
+from orchestrator.piloting.schedule_report import (
     CurveReport,
     ScheduleReport,
     always_on_cost,
@@ -25,6 +18,13 @@ from orchestrator.schedule_report import (
     next_change,
     planned_slots,
 )
+from orchestrator.planning import schedule
+from orchestrator.planning.levels import assumed_levels
+from orchestrator.planning.online import Incumbent, Mode, Why
+from orchestrator.planning.picture import advice
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.problem import Machine, Pause, Problem, Slot, Standing
+from orchestrator.planning.schedule import CurvePoint
 
 _RUN, _CURRENCY, _FULL_WATTS = "evening", "EUR", 200.0
 _WORK_HOURS, _DAYS, _PUBLISHED_HOURS = 30.0, 3, 34

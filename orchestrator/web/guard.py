@@ -20,12 +20,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.errors import Misconfigured
+from orchestrator.settings.web_config import is_loopback
 from orchestrator.web import login
 from orchestrator.web.answers import problem
 from orchestrator.web.credentials import Credentials
 from orchestrator.web.limiter import Limiter, place_of
 from orchestrator.web.settings import Settings
-from orchestrator.web_config import is_loopback
 
 log = logging.getLogger(__name__)
 

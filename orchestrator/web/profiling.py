@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from orchestrator.profiler import ProfileView
+from orchestrator.power.profiler import ProfileView
 from orchestrator.web.answers import answer
 from orchestrator.web.backend import Backend
 from orchestrator.web.describe import describes, text

@@ -22,9 +22,9 @@ from orchestrator.domain import (
     to_json,
 )
 from orchestrator.ledger.summary import By, EnergySummary
-from orchestrator.schedule_report import LEAST_HOURS as LEAST_SCHEDULE_HOURS
-from orchestrator.schedule_report import MOST_HOURS as MOST_SCHEDULE_HOURS
-from orchestrator.schedule_report import USUAL_HOURS, CurveReport, ScheduleReport
+from orchestrator.piloting.schedule_report import LEAST_HOURS as LEAST_SCHEDULE_HOURS
+from orchestrator.piloting.schedule_report import MOST_HOURS as MOST_SCHEDULE_HOURS
+from orchestrator.piloting.schedule_report import USUAL_HOURS, CurveReport, ScheduleReport
 from orchestrator.tariff.report import LEAST_HOURS, MOST_HOURS, PricesReport
 from orchestrator.version import VERSION
 from orchestrator.web.answers import answer

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestrator.errors import Refused
-from orchestrator.reload import Reloaded
+from orchestrator.settings.reload import Reloaded
 from orchestrator.web.answers import answer
 from orchestrator.web.commands import source_of
 from orchestrator.web.describe import describes

@@ -15,8 +15,8 @@ from typing import Self
 import uvicorn
 from starlette.applications import Starlette
 
-from orchestrator.config import Config
 from orchestrator.errors import HomerunError, Misconfigured, Refused
+from orchestrator.settings.config import Config
 from orchestrator.web.app import build_app
 from orchestrator.web.backend import Backend
 from orchestrator.web.credentials import Credentials

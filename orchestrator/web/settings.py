@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import token_file
-from orchestrator.web_config import WebConfig
+from orchestrator.settings.web_config import WebConfig
 
 
 @dataclass(frozen=True)

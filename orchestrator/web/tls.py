@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import Misconfigured
-from orchestrator.web_config import WebConfig
+from orchestrator.settings.web_config import WebConfig
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import random
 from pathlib import Path
 
 from orchestrator.domain import AttemptEnd, Effect, Reason
-from orchestrator.gpu_loss import GpuLoss
 from orchestrator.home.oom import FakeOom
 from orchestrator.home.simulated_gpu import SimulatedGpu
+from orchestrator.power.gpu_loss import GpuLoss
 from tests.campaign.row import Row
 from tests.campaign.tally import Tally
 from tests.unit.supervisor.rig import Rig

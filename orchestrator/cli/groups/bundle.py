@@ -26,7 +26,7 @@ def bundle(session: Session, out: Path | None) -> None:
     Versions, doctor, configuration, state, journal and the ends of the logs. Secrets, names of
     machines and people, addresses and home directories are replaced. Works without a daemon too.
     """
-    from orchestrator.config import load_from
+    from orchestrator.settings.config import load_from
 
     now = session.now()
     try:

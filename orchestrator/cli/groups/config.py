@@ -14,7 +14,7 @@ from orchestrator.cli.session import Session, config_option, emit, json_option
 from orchestrator.errors import HomerunError, Refused
 
 if TYPE_CHECKING:
-    from orchestrator.config import Loaded
+    from orchestrator.settings.config import Loaded
 
 
 @click.group()
@@ -54,7 +54,7 @@ def check(session: Session, config: Path | None, as_json: bool) -> None:
 def show(session: Session, config: Path | None, as_json: bool) -> None:
     """Print what counts, and where each value comes from. Secrets are masked."""
     from orchestrator.cli import toml_text
-    from orchestrator.config import view
+    from orchestrator.settings.config import view
 
     loaded = _load(session, config)
     if as_json:
@@ -106,7 +106,7 @@ def init(session: Session, config: Path | None) -> None:
 
 
 def _load(session: Session, config: Path | None) -> Loaded:
-    from orchestrator.config import load_from
+    from orchestrator.settings.config import load_from
 
     given = session.with_config(config)
     return load_from(given.config, given.env)

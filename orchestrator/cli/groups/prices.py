@@ -52,7 +52,7 @@ def prices(session: Session, hours: int, config: Path | None, as_json: bool) -> 
 
 def _report(session: Session, hours: int) -> dict[str, Any]:
     if not (session.url or session.env.get("HOMERUN_URL")):
-        from orchestrator.config import load
+        from orchestrator.settings.config import load
 
         tariff = load(session.config, session.env).tariff
         if tariff.service in _LOCAL_SERVICES:

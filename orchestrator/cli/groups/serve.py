@@ -11,7 +11,7 @@ from orchestrator.cli.session import Session, config_option
 from orchestrator.cli.terminal import foreground_of_our_own
 
 if TYPE_CHECKING:
-    from orchestrator.config import Config
+    from orchestrator.settings.config import Config
 
 #: the built-in first run, also a model of a spec
 FIRST_RUN = Path(__file__).parents[2] / "first_run.toml"
@@ -26,8 +26,8 @@ def serve(session: Session, config: Path | None) -> int:
     SIGINT and SIGTERM take a checkpoint and stop it; the next start goes on from there. SIGHUP
     reads the configuration again.
     """
-    from orchestrator.config import load
     from orchestrator.daemon import run_daemon
+    from orchestrator.settings.config import load
 
     given = session.with_config(config)
 
@@ -47,8 +47,8 @@ def demo(session: Session, config: Path | None) -> int:
     same command goes on from the checkpoint.
     """
     from orchestrator.cli import live
-    from orchestrator.config import load
     from orchestrator.daemon import run_daemon
+    from orchestrator.settings.config import load
 
     given = session.with_config(config)
     settings = with_some_card(load(given.config, given.env))

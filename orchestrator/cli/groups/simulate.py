@@ -105,7 +105,7 @@ def _prices(
         return FilePrices(csv_file.read(file), parse_adders(adders))
     if adders:
         raise Misconfigured("--adders come on top of the prices of a file", _FORM)
-    from orchestrator.config import load
+    from orchestrator.settings.config import load
 
     return _configured(load(session.config, session.env).tariff)
 

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import domain as d
 from orchestrator.cli.redaction import Redactor
-from orchestrator.config import load, view
+from orchestrator.settings.config import load, view
 from tests.unit.cli import api_double as api
 from tests.unit.cli.api_double import Answer, ApiDouble, error
 from tests.unit.cli.conftest import Run

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import toml_text
-from orchestrator.config import Config, load, sections
+from orchestrator.settings.config import Config, load, sections
 from tests.unit.cli.api_double import Answer, ApiDouble
 from tests.unit.cli.conftest import Run
 

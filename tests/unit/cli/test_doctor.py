@@ -13,8 +13,8 @@ import pytest
 from orchestrator.cli import checks, render
 from orchestrator.cli.checks import State
 from orchestrator.cli.session import Session
-from orchestrator.config import Config, NotifyConfig, UpsConfig
-from orchestrator.web_config import WebConfig
+from orchestrator.settings.config import Config, NotifyConfig, UpsConfig
+from orchestrator.settings.web_config import WebConfig
 from tests.unit.cli.api_double import ApiDouble
 from tests.unit.cli.conftest import Run
 

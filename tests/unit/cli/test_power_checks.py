@@ -17,8 +17,8 @@ from orchestrator.home.assisted_gpu import PowerClient
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.gpu import Gpu
 from orchestrator.home.simulated_gpu import SimulatedGpu
-from orchestrator.power_config import PowerConfig
 from orchestrator.power_helper import PowerHelper, listening
+from orchestrator.settings.power_config import PowerConfig
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 PLAIN = {"proc/sys/kernel/osrelease": "6.1.0-amd64"}

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import domain as d
 from orchestrator.home.clock import FakeClock
-from orchestrator.profiler import LevelResult, ProfileState, ProfileView
+from orchestrator.power.profiler import LevelResult, ProfileState, ProfileView
 from tests.unit.cli.api_double import Answer, ApiDouble
 from tests.unit.cli.conftest import Run
 

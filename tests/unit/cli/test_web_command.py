@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from orchestrator.config import load
 from orchestrator.home.clock import FakeClock
+from orchestrator.settings.config import load
 from orchestrator.web.fake import FakeBackend
 from orchestrator.web.server import WebServer
 from orchestrator.web.tls import tls_of

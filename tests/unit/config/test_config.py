@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from orchestrator import config as c
 from orchestrator.errors import Misconfigured
+from orchestrator.settings import config as c
 
 
 @pytest.fixture

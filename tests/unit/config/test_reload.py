@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import Config, load, sections
 from orchestrator.errors import Misconfigured
 from orchestrator.home.clock import FakeClock
-from orchestrator.reload import Reloaded, Reloader, changes, is_hot_key
+from orchestrator.settings.config import Config, load, sections
+from orchestrator.settings.reload import Reloaded, Reloader, changes, is_hot_key
 
 #: every key that can change while the daemon runs; hot.py applies each, and story/test_reload.py
 #: sees each of them work

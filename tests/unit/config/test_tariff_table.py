@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import config as c
 from orchestrator.errors import Misconfigured
+from orchestrator.settings import config as c
 from orchestrator.tariff.presets import presets
 
 TARIFF = '[tariff]\ncurrency = "EUR"\ntime_zone = "Europe/Berlin"\n'

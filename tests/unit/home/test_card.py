@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import card
-from orchestrator.card import card_of, limiter_of, meter_for
-from orchestrator.config import Config
 from orchestrator.home.assisted_gpu import AssistedGpu
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.gpu import Gpu
 from orchestrator.home.limiter import NoLimiter
 from orchestrator.home.simulated_gpu import LIMITS, SimulatedGpu, SimulatedMeter
 from orchestrator.paths import Paths
-from orchestrator.power_config import PowerConfig
+from orchestrator.power import card
+from orchestrator.power.card import card_of, limiter_of, meter_for
+from orchestrator.settings.config import Config
+from orchestrator.settings.power_config import PowerConfig
 
 SIMULATED = PowerConfig(card="simulated")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.busy_sense import BusyPolicy, BusySense
 from orchestrator.domain import Effect, Reason
+from orchestrator.holds.busy_sense import BusyPolicy, BusySense
+from orchestrator.holds.senses import Moment
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.gpu import Gpu, GpuLost, GpuProcess, NoRight, NvmlGpu
 from orchestrator.home.limiter import GpuLimiter, NoLimiter, may_set_limit
 from orchestrator.home.simulated_gpu import LIMITS, SimulatedGpu
-from orchestrator.senses import Moment
 
 
 @pytest.fixture

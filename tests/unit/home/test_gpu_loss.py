@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain import Effect, Reason
-from orchestrator.gpu_loss import GpuLoss, LossPolicy, MissingGpu
+from orchestrator.holds.senses import Moment
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.gpu import GpuLost
 from orchestrator.home.simulated_gpu import SimulatedGpu
-from orchestrator.senses import Moment
+from orchestrator.power.gpu_loss import GpuLoss, LossPolicy, MissingGpu
 
 POLICY = LossPolicy()
 

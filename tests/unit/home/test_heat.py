@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.domain import Effect, Hold, Reason
-from orchestrator.heat_watch import Heat, HeatPolicy, advance
+from orchestrator.holds.heat_watch import Heat, HeatPolicy, advance
+from orchestrator.holds.pause_depth import break_even_seconds
+from orchestrator.holds.senses import Moment
+from orchestrator.holds.thermal_sense import ThermalSense
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.gpu import GpuReading
 from orchestrator.home.simulated_gpu import LIMITS, SimulatedGpu
 from orchestrator.home.simulated_gpu import Heat as Warmth
-from orchestrator.pause_depth import break_even_seconds
-from orchestrator.senses import Moment
-from orchestrator.thermal_sense import ThermalSense
 
 POLICY = HeatPolicy()
 

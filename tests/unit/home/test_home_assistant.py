@@ -19,13 +19,13 @@ import pytest
 from orchestrator.bridge import About, Bridge
 from orchestrator.cli import mqtt_check
 from orchestrator.cli.check import State
-from orchestrator.config import Config
 from orchestrator.domain import Bill, Effect, Hold, Reason
 from orchestrator.errors import Refused
 from orchestrator.home.broker import FakeBroker, Line, Message, PahoBroker, probe
 from orchestrator.home.clock import SystemClock
 from orchestrator.home_assistant import Topics, discovery, state
-from orchestrator.mqtt_config import MqttConfig
+from orchestrator.settings.config import Config
+from orchestrator.settings.mqtt_config import MqttConfig
 from orchestrator.web.fake import FakeBackend
 from tests import mosquitto
 from tests.mosquitto import Everybody, Mosquitto, wait_until

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator.domain import Effect, Reason
+from orchestrator.holds.outage_watch import OutagePolicy
+from orchestrator.holds.senses import Moment
+from orchestrator.holds.ups_sense import UpsSense
 from orchestrator.home.clock import FakeClock, SystemClock
 from orchestrator.home.nut import NutUps, reading
 from orchestrator.home.ups import FakeUps, UpsError, UpsReading
-from orchestrator.outage_watch import OutagePolicy
-from orchestrator.senses import Moment
-from orchestrator.ups_sense import UpsSense
 from tests import nut
 from tests.nut import NutServer, wait_until
 

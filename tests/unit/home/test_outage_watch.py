@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.domain import Effect
+from orchestrator.holds.outage_watch import Outage, OutagePolicy, advance
 from orchestrator.home.ups import UpsReading
-from orchestrator.outage_watch import Outage, OutagePolicy, advance
 
 POLICY = OutagePolicy()
 MAINS = UpsReading(on_battery=False, charge_ratio=1.0, runtime_seconds=1800.0)

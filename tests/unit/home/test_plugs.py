@@ -11,7 +11,6 @@ import pytest
 
 from orchestrator.cli import checks
 from orchestrator.cli.session import Session
-from orchestrator.config import Config
 from orchestrator.errors import Misconfigured
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.plug import (
@@ -25,7 +24,8 @@ from orchestrator.home.plug import (
     UpsPlug,
 )
 from orchestrator.home.ups import FakeUps, UpsReading
-from orchestrator.metering import plug_of
+from orchestrator.power.metering import plug_of
+from orchestrator.settings.config import Config
 from orchestrator.tariff.http import Http, RealHttp
 from tests.unit.tariff.price_bodies import Asked
 from tests.unit.tariff.price_server import Fault, PriceServer, price_server

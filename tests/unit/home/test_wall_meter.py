@@ -6,14 +6,14 @@ import contextlib
 
 import pytest
 
-from orchestrator.config import Config
 from orchestrator.errors import Misconfigured
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.energy_counter import advance, advance_coarse
 from orchestrator.home.meter import FakeMeter, Meter, NvmlMeter
 from orchestrator.home.plug import FakePlug, PlugReading
 from orchestrator.home.wall_meter import WallMeter, WallModel, WithModel
-from orchestrator.metering import meter_of
+from orchestrator.power.metering import meter_of
+from orchestrator.settings.config import Config
 
 # --- counters -------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ def test_a_meter_that_was_named_and_is_not_there_is_told(monkeypatch: pytest.Mon
     def no_card(clock: FakeClock) -> NvmlMeter:
         raise OSError("no card")
 
-    monkeypatch.setattr("orchestrator.metering.NvmlMeter", no_card)
+    monkeypatch.setattr("orchestrator.power.metering.NvmlMeter", no_card)
     with contextlib.ExitStack() as stack:
         with pytest.raises(Misconfigured, match="which this machine does not have: no card"):
             meter_of(config.power, config.ups, FakeClock(), stack)

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.bills import Bills
-from orchestrator.charting import TierUse
-from orchestrator.config import Config
 from orchestrator.domain import Effect, Hold, Power, Reason
-from orchestrator.gear import gear_of
+from orchestrator.holds.quiet_hours import Quiet, QuietTime
+from orchestrator.holds.quiet_slots import held_slots, quiet_slots
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.simulated_gpu import SimulatedGpu
 from orchestrator.ledger.keeper import LedgerKeeper
-from orchestrator.pilot_prices import TariffPrices
+from orchestrator.piloting.bills import Bills
+from orchestrator.piloting.charting import TierUse
+from orchestrator.piloting.pilot_prices import TariffPrices
 from orchestrator.planning.levels import full_power_only
 from orchestrator.planning.problem import Slot
-from orchestrator.power_config import PowerConfig
-from orchestrator.quiet_hours import Quiet, QuietTime
-from orchestrator.quiet_slots import held_slots, quiet_slots
+from orchestrator.power.gear import gear_of
+from orchestrator.settings.config import Config
+from orchestrator.settings.power_config import PowerConfig
 from orchestrator.store import Store
 from orchestrator.tariff.http import FakeHttp, Reply
 from orchestrator.tariff.keeper import PriceKeeper

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.charting import chart_of
-from orchestrator.config import Config
 from orchestrator.domain import Effect, Reason
-from orchestrator.gear import Gear
-from orchestrator.goals import Goal, GoalKind
 from orchestrator.home.clock import FakeClock
-from orchestrator.navigator import Navigator
+from orchestrator.piloting.charting import chart_of
+from orchestrator.piloting.goals import Goal, GoalKind
+from orchestrator.piloting.navigator import Navigator
+from orchestrator.piloting.schedule_report import Doing
 from orchestrator.planning.levels import assumed_levels
-from orchestrator.profiler import LevelResult
-from orchestrator.schedule_report import Doing
+from orchestrator.power.gear import Gear
+from orchestrator.power.profiler import LevelResult
+from orchestrator.settings.config import Config
 from orchestrator.tariff.http import FakeHttp, Reply
 from orchestrator.tariff.keeper import PriceKeeper
 from orchestrator.view import Figures
@@ -235,7 +235,8 @@ def test_a_planner_that_breaks_lets_the_run_go_on(
     house.hours(2, 0)
     assert tariff_holds(house) == [Effect.PAUSE]
     monkeypatch.setattr(
-        "orchestrator.pilot.Pilot.consider", lambda *_, **__: (_ for _ in ()).throw(KeyError("x"))
+        "orchestrator.piloting.pilot.Pilot.consider",
+        lambda *_, **__: (_ for _ in ()).throw(KeyError("x")),
     )
     house.look()
     assert tariff_holds(house) == []

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, timedelta
 from decimal import Decimal
 
-from orchestrator.pilot_prices import TariffPrices, whole
+from orchestrator.piloting.pilot_prices import TariffPrices, whole
 from orchestrator.planning import schedule
 from orchestrator.planning.picture import curve_lines, plan_lines
 from orchestrator.planning.problem import Level, Machine

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from orchestrator.domain import Effect, Reason
-from orchestrator.pilot import Pilot, Running
+from orchestrator.holds.senses import Moment
+from orchestrator.piloting.pilot import Pilot, Running
 from orchestrator.planning import online
 from orchestrator.planning.levels import assumed_levels, assumed_speed, full_power_only
 from orchestrator.planning.measured import Reading
 from orchestrator.planning.online import Goal, Mode
 from orchestrator.planning.problem import Machine, Pause, Slot, since
-from orchestrator.senses import Moment
 from tests.unit.planning.worlds import LEVELS, START, row
 
 DAY = [0.3 + 0.15 * math.sin((hour - 13) / 12 * math.pi) for hour in range(24)]

@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.charting import chart_of
-from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.commands import Commands
-from orchestrator.config import Config
 from orchestrator.decide import Policy
 from orchestrator.domain import AttemptEnd, DaemonView, Snapshot
 from orchestrator.engine.fake import FakeEngine
+from orchestrator.holds.senses import Sense
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.meter import FakeMeter
 from orchestrator.home.volumes import FakeVolumes, Volume
 from orchestrator.keeper import Keeper
 from orchestrator.paths import Paths
-from orchestrator.senses import Sense
+from orchestrator.piloting.charting import chart_of
+from orchestrator.settings.checkpoint_config import CheckpointConfig
+from orchestrator.settings.config import Config
 from orchestrator.store import Store
 from orchestrator.supervisor import Count, Supervisor, Wake
 from orchestrator.surroundings import Lookout

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.disk_room import Room, in_words, is_held
-from orchestrator.disk_sense import DiskSense
 from orchestrator.domain import Effect, Reason
+from orchestrator.holds.disk_room import Room, in_words, is_held
+from orchestrator.holds.disk_sense import DiskSense
+from orchestrator.holds.senses import Moment
 from orchestrator.home.run_disk import FakeDisk, MountedDisk
-from orchestrator.senses import Moment
 from orchestrator.shelf import Shelf
 from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.supervisor.rig import Rig

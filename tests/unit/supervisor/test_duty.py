@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain import Effect, Hold, Reason, Setpoint
-from orchestrator.duty import LEAST_SHARE, PERIOD_SECONDS, Draw, computes, cycled, share
+from orchestrator.holds.senses import FakeSense
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.limiter import GpuLimiter, NoLimiter
 from orchestrator.home.simulated_gpu import SimulatedGpu
-from orchestrator.senses import FakeSense
-from orchestrator.throttle import DutyCycle
+from orchestrator.power.duty import LEAST_SHARE, PERIOD_SECONDS, Draw, computes, cycled, share
+from orchestrator.power.throttle import DutyCycle
 from tests.unit.supervisor.rig import Rig
 from trainer.contract import messages as m
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain import Effect, Reason
 from orchestrator.errors import Invalid
-from orchestrator.guests import LONGEST
+from orchestrator.holds.guests import LONGEST
 from tests.unit.supervisor.rig import Rig
 from trainer.contract import messages as m
 

@@ -15,12 +15,12 @@ import pytest
 
 from orchestrator import chores
 from orchestrator.assembly import Daemon, assemble
-from orchestrator.config import Config, load, sections, view
 from orchestrator.errors import Misconfigured
-from orchestrator.hot import reloader_of
+from orchestrator.holds.senses import Moment
 from orchestrator.paths import Paths
-from orchestrator.reload import Reloader, is_hot_key
-from orchestrator.senses import Moment
+from orchestrator.settings.config import Config, load, sections, view
+from orchestrator.settings.hot import reloader_of
+from orchestrator.settings.reload import Reloader, is_hot_key
 
 
 class Rig:

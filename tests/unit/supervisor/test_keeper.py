@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.domain import Sample
 from orchestrator.errors import NotFound
 from orchestrator.keeper import Keeper
 from orchestrator.recovery import index_checkpoints
+from orchestrator.settings.checkpoint_config import CheckpointConfig
 from orchestrator.supervisor import Count
 from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.supervisor.rig import Rig

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoint_config import CheckpointConfig
 from orchestrator.domain import Reason
 from orchestrator.errors import HomerunError, Invalid, NotFound, Refused
+from orchestrator.settings.checkpoint_config import CheckpointConfig
 from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.supervisor.rig import SPEC, Rig
 from trainer.checkpoint import catalog, mirror
@@ -299,7 +299,7 @@ def test_what_cannot_be_restored_is_refused_with_the_fix(
 
 
 def test_the_password_of_a_mirror_is_not_shown(make_rig: Callable[..., Rig]) -> None:
-    from orchestrator.config import Config, view
+    from orchestrator.settings.config import Config, view
 
     config = Config(checkpoint=CheckpointConfig(mirror="sftp://me:secret@nas/backup"))
     assert view(config)["checkpoint"]["mirror"] == "sftp://me:***@nas/backup"

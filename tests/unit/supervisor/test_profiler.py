@@ -9,13 +9,13 @@ import pytest
 
 from orchestrator.domain import Effect, Hold, Reason
 from orchestrator.errors import Held, NotFound, Refused
+from orchestrator.holds.senses import FakeSense, Moment
 from orchestrator.home.limiter import GpuLimiter
 from orchestrator.home.simulated_gpu import LIMITS, SimulatedGpu, SimulatedMeter
-from orchestrator.level_speed import Mark, counts_steps, micro_batches_per_second
 from orchestrator.planning.levels import assumed_speed
-from orchestrator.profiler import LevelResult, Muted, NoProfiler, Profiler, ProfileState
-from orchestrator.profiling import watched
-from orchestrator.senses import FakeSense, Moment
+from orchestrator.power.level_speed import Mark, counts_steps, micro_batches_per_second
+from orchestrator.power.profiler import LevelResult, Muted, NoProfiler, Profiler, ProfileState
+from orchestrator.power.profiling import watched
 from tests.unit.supervisor.rig import Rig
 from trainer.contract import messages as m
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import load
 from orchestrator.domain import Effect, Hold, Reason
 from orchestrator.errors import Misconfigured
-from orchestrator.pause_depth import break_even_seconds, pause_depth
-from orchestrator.quiet_hours import QuietHoursConfig, quiet_of
-from orchestrator.quiet_sense import QuietSense
-from orchestrator.senses import Moment
+from orchestrator.holds.pause_depth import break_even_seconds, pause_depth
+from orchestrator.holds.quiet_hours import QuietHoursConfig, quiet_of
+from orchestrator.holds.quiet_sense import QuietSense
+from orchestrator.holds.senses import Moment
+from orchestrator.settings.config import load
 from orchestrator.tariff.table import TariffConfig
 from tests.unit.supervisor.rig import Rig
 from tests.unit.tariff.support import HOUR, utc

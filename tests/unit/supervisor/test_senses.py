@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from orchestrator.domain import Effect, Hold, Reason
-from orchestrator.senses import FakeSense, news
+from orchestrator.holds.senses import FakeSense, news
 from tests.unit.supervisor.rig import Rig
 from trainer.contract import messages as m
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.domain import Effect
+from orchestrator.holds.outage_watch import OutagePolicy
+from orchestrator.holds.ups_sense import UpsSense
 from orchestrator.home.clock import FakeClock
 from orchestrator.home.simulated_gpu import SimulatedGpu, SimulatedMeter
 from orchestrator.home.ups import FakeUps, UpsReading
 from orchestrator.home.volumes import FakeVolumes, MountedVolumes
 from orchestrator.ledger.keeper import everything
-from orchestrator.outage_watch import OutagePolicy
 from orchestrator.paths import Paths
 from orchestrator.step_times import histogram, totals_of
 from orchestrator.store import OWNER
 from orchestrator.surroundings import GpuView, Lookout
-from orchestrator.ups_sense import UpsSense
 from trainer.contract import messages as m
 
 from .rig import Rig

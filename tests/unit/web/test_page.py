@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser as Chromium
 from prometheus_client import CollectorRegistry
 
-from orchestrator.config import Config
 from orchestrator.domain import Effect, Hold, Power, Reason
 from orchestrator.errors import Refused
 from orchestrator.home.clock import FakeClock
+from orchestrator.settings.config import Config
 from orchestrator.web.app import build_app
 from orchestrator.web.charts import PARTS
 from orchestrator.web.fake import FakeBackend

@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from orchestrator.config import Config
 from orchestrator.errors import HomerunError, Misconfigured, Refused
+from orchestrator.settings.config import Config
+from orchestrator.settings.web_config import WebConfig
 from orchestrator.web.app import build_app
 from orchestrator.web.fake import FakeBackend
 from orchestrator.web.server import WebServer
 from orchestrator.web.settings import Settings, settings_of
-from orchestrator.web_config import WebConfig
 
 
 def get(url: str) -> httpx.Response:

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from orchestrator.errors import Misconfigured
+from orchestrator.settings.web_config import WebConfig
 from orchestrator.web.settings import Settings
 from orchestrator.web.tls import CertificateFiles, Tls, tls_of
-from orchestrator.web_config import WebConfig
 
 from .conftest import Serve
 from .tools import certificate

@@ -1,0 +1,1 @@
+"""What asks for a hold: senses and the pure rules behind them."""

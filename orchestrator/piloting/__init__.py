@@ -1,0 +1,1 @@
+"""The plan as the daemon follows it: goals, pilot, navigator, bills."""
