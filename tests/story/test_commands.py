@@ -189,7 +189,7 @@ def test_pause_and_its_end_survive_a_killed_daemon(make_house: Any) -> None:
     house.submit(steps=LONG)
     house.wait_step(2)
     assert house.homerun("pause", "--release", "--for", "3h", "-m", "holiday").returncode == 0
-    until = house.status()["holds"][0]["until"]
+    until = house.wait_status("the hold", lambda s: s["holds"])["holds"][0]["until"]
     house.kill()
     house.wait_gone(10)
     house.start()

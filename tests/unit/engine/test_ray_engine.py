@@ -62,7 +62,7 @@ def test_the_actor_gives_the_trainer_what_a_plain_process_would(engine: Rig) -> 
     engine.until_exited()
     assert facts["main_thread"]
     assert facts["nice"] == os.nice(0)
-    assert facts["oom_score_adj"] == "0"
+    assert int(facts["oom_score_adj"]) > 0, "the trainer goes before the daemon"
     assert facts["omp_num_threads"] == os.environ.get("OMP_NUM_THREADS")
     assert facts["guardians"] == [os.getpid(), _pids(engine)["host"]]
 

@@ -13,7 +13,7 @@ from tests.unit.loop.support import Puppeteer
 from trainer import record
 from trainer.checkpoint import catalog
 from trainer.contract.messages import Notice, Ready, Step, Stop
-from trainer.contract.spec import RunSpec
+from trainer.contract.spec import GuardSpec, RunSpec
 from trainer.model import NanoChat
 from trainer.portion import KEY, is_out_of_memory
 
@@ -67,8 +67,15 @@ class SmallMemory:
 
 
 def spec_of(corpus: Path, **changes: Any) -> RunSpec:
-    """Micro-batches of six sequences, two a step."""
-    options = {"batch_tokens": 12 * 32, "micro_batch": 6, "steps": 3, "gradient_clip": 0.0}
+    """Micro-batches of six sequences, two a step, each computed once."""
+    alone = GuardSpec(sentinel_ratio=0.0)
+    options = {
+        "guard": alone,
+        "batch_tokens": 12 * 32,
+        "micro_batch": 6,
+        "steps": 3,
+        "gradient_clip": 0.0,
+    }
     return support.tiny_spec(corpus, **{**options, **changes})
 
 
