@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -69,18 +70,23 @@ def _section(section: Section, options: argparse.Namespace) -> list[Row]:
     line += ["--seed", str(options.seed), *(["--short"] if options.short else [])]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, capture_output=True, text=True, env=env, check=False)
-    print(f"{section.name}: {CLOCK.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    seconds = CLOCK.monotonic() - began
     if done.returncode != 0:
-        print(done.stderr[-4000:], file=sys.stderr, flush=True)
+        print(f"{section.name}: broke off\n{done.stderr[-4000:]}", file=sys.stderr, flush=True)
         return [Row(f"{section.name} broke off", 1, 0.0, 0.0, 0, 1)]
-    return [Row(**plain) for plain in json.loads(done.stdout.splitlines()[-1])]
+    answer = json.loads(done.stdout.splitlines()[-1])
+    cpu = f"{answer['cpu_seconds']:.0f} s of a core"
+    print(f"{section.name}: {seconds:.0f} s, {cpu}", file=sys.stderr, flush=True)
+    return [Row(**plain) for plain in answer["rows"]]
 
 
 def _inside(options: argparse.Namespace) -> int:
     section = next(one for one in SECTIONS if one.name == options.inside)
     with tempfile.TemporaryDirectory(prefix="homerun-campaign-") as root:
         rows = section.run(options.seed, _count(section, options.short), Path(root))
-    print(json.dumps([dataclasses.asdict(row) for row in rows]))
+    used = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = sum(one.ru_utime + one.ru_stime for one in used)
+    print(json.dumps({"cpu_seconds": cpu, "rows": [dataclasses.asdict(row) for row in rows]}))
     return 0
 
 

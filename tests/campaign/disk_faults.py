@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
-import os
 import random
 import subprocess
 from collections.abc import Iterator
@@ -16,8 +14,8 @@ from tests.campaign.nursery import Track
 from tests.campaign.row import Row
 from tests.campaign.tally import Tally
 from trainer import saver
-from trainer.checkpoint import writer
-from trainer.checkpoint.disk import FaultyDisk, Operation
+from trainer.checkpoint.catalog import Entry
+from trainer.checkpoint.disk import REAL, FaultyDisk, Operation
 
 _STEPS = 120
 #: steps between the beginning of a fault and its end
@@ -53,8 +51,14 @@ def _broken(track: Track, chance: random.Random, tally: Tally, truth: str) -> No
             return faults.choice((errno.EIO, errno.ENOSPC)) if faults.random() < 0.03 else 0
         return 0
 
-    whole = saver.writer.save
-    saver.writer.save = functools.partial(writer.save, disk=FaultyDisk(fault))
+    whole, broken = saver.writer.save, FaultyDisk(fault)
+
+    def save(*arguments: Any, **named: Any) -> Entry:
+        # a final save that fails is tried again a minute later, which tells nothing new
+        disk = REAL if named["reason"] == "final" else broken
+        return whole(*arguments, **named, disk=disk)
+
+    saver.writer.save = save
     try:
         life = track.live()
     finally:
@@ -73,8 +77,10 @@ class _Ballast:
     """Fills the disk up, and takes it away again."""
 
     def begin(self, place: Path) -> None:
-        free = os.statvfs(place)
-        (place / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize))
+        # piece by piece: the trainer writes and deletes beside us, and a full disk is what we want
+        with (place / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while True:
+                ballast.write(bytes(1 << 16))
 
     def end(self, place: Path) -> None:
         (place / "ballast").unlink()

@@ -58,7 +58,7 @@ def _disk(seed: int, count: int, root: Path) -> list[Row]:
 def _local(seed: int, count: int, root: Path) -> list[Row]:
     from tests.campaign import house_faults
 
-    return house_faults.kills(seed, count, root, "local", steps=4000)
+    return house_faults.kills(seed, count, root, "local", steps=4000 if count > 10 else 400)
 
 
 def _ray(seed: int, count: int, root: Path) -> list[Row]:
@@ -70,7 +70,7 @@ def _ray(seed: int, count: int, root: Path) -> list[Row]:
 def _hangs(seed: int, count: int, root: Path) -> list[Row]:
     from tests.campaign import house_faults
 
-    return house_faults.hangs(seed, count, root, "local", steps=2000)
+    return house_faults.hangs(seed, count, root, "local", steps=2000 if count > 4 else 400)
 
 
 def _crash_states(seed: int, count: int, root: Path) -> list[Row]:
@@ -86,7 +86,7 @@ def _rig(seed: int, count: int, root: Path) -> list[Row]:
 
 
 SECTIONS = (
-    Section("trainer-kills", _trainers, long=820, short=16),
+    Section("trainer-kills", _trainers, long=820, short=12),
     Section("daemon-kills", _local, long=60, short=3),
     Section("ray-kills", _ray, long=40, short=0),
     Section("hangs", _hangs, long=10, short=2),
