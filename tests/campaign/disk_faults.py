@@ -43,13 +43,19 @@ def run(seed: int, count: int, root: Path) -> list[Row]:
 
 
 def _broken(track: Track, chance: random.Random, tally: Tally, truth: str) -> None:
-    """One write in so many fails with EIO or ENOSPC; the trainer is told by its own saver."""
+    """An operation fails with EIO or ENOSPC; the trainer is told by its own saver.
+
+    One a life: a trainer waits a minute after a save that failed, longer than it lives here.
+    """
     faults = random.Random(chance.random())
+    left = faults.randrange(40)
 
     def fault(operation: Operation) -> int:
-        if operation.kind in ("write", "fsync", "fsync_dir", "rename", "create", "mkdir"):
-            return faults.choice((errno.EIO, errno.ENOSPC)) if faults.random() < 0.03 else 0
-        return 0
+        nonlocal left
+        if operation.kind not in ("write", "fsync", "fsync_dir", "rename", "create", "mkdir"):
+            return 0
+        left -= 1
+        return 0 if left != -1 else faults.choice((errno.EIO, errno.ENOSPC))
 
     whole, broken = saver.writer.save, FaultyDisk(fault)
 
