@@ -1,4 +1,4 @@
-"""Draws the pictures of the README anew: the real page in a real browser, over an invented house.
+"""Draws the README's pictures anew: the real page and the real live view over an invented house.
 
     python -m deploy.pictures [DIRECTORY]
 
@@ -15,9 +15,14 @@ from datetime import datetime
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
+from rich.console import Console
+from rich.text import Text
 from starlette.applications import Starlette
 
 from deploy.scene import MORNING, NIGHT, Scene
+from orchestrator.cli.page import View, page
+from orchestrator.cli.render import UNICODE
+from orchestrator.domain import to_json
 from orchestrator.web.app import build_app
 from orchestrator.web.server import WebServer
 from orchestrator.web.settings import Settings
@@ -43,6 +48,7 @@ def main(arguments: list[str]) -> int:
             executable_path=_chromium(), args=["--no-sandbox", "--font-render-hinting=none"]
         )
         large = [_draw(browser, folder, *picture) for picture in PICTURES]
+        large.append(_draw_terminal(browser, folder))
         browser.close()
     return sum(large)
 
@@ -80,6 +86,27 @@ def _draw(
         page.wait_for_timeout(300)
         page.screenshot(path=path)
         context.close()
+    return _is_too_large(path)
+
+
+def _draw_terminal(browser: Browser, folder: Path) -> bool:
+    """What ``homerun status --watch`` shows, as rich draws a terminal."""
+    scene = Scene(NIGHT)
+    view = View(NIGHT, 96, UNICODE)
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        console = Console(record=True, width=98, file=nowhere, force_terminal=True)
+        for line in page(to_json(scene.snapshot()), view):
+            console.print(Text.from_ansi(line, no_wrap=True))
+    svg = console.export_svg(title="homerun status --watch")
+    drawn = browser.new_page(viewport={"width": 1100, "height": 800})
+    drawn.set_content(f'<body style="margin:0">{svg}</body>')
+    path = folder / "terminal.png"
+    drawn.locator("svg").screenshot(path=path)
+    drawn.close()
+    return _is_too_large(path)
+
+
+def _is_too_large(path: Path) -> bool:
     size = path.stat().st_size
     print(f"{path}: {size} bytes")
     if size > MOST_BYTES:

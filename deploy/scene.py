@@ -79,9 +79,10 @@ class Scene(FakeBackend):
     """The household at one moment, standing still."""
 
     def __init__(self, now: datetime) -> None:
+        # first: the fake asks for its plan while it is built
+        self.now = now
         self.clock = FakeClock(now - 24 * HOUR)
         super().__init__(self.clock, step=10)
-        self.now = now
         self._rng = random.Random(20)
         others = (("d12-wide", RunState.QUEUED, 5), ("spring-d26", RunState.QUEUED, 0))
         runs = [run_of(NAME, RunState.ACTIVE, now)]

@@ -225,7 +225,7 @@ class House:
                         found[child.pid] = child
             except psutil.Error:
                 continue
-        return [p for p in found.values() if p.is_running() and p.status() != "zombie"]
+        return [process for process in found.values() if lives(process)]
 
     def _is_ours(self, process: psutil.Process) -> bool:
         if process.status() == "zombie":
@@ -319,6 +319,14 @@ class House:
 
     def wait_gone(self, seconds: float = 10.0) -> None:
         wait_for("every process of ours to be gone", lambda: not self.leftovers(), seconds)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it still computes; one that ends while it is asked does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def trainer_pid(status: Any) -> int | None:
