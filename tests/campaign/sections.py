@@ -85,10 +85,16 @@ def _rig(seed: int, count: int, root: Path) -> list[Row]:
     return rig_faults.run(seed, count, root)
 
 
+def _numbers(seed: int, count: int, root: Path) -> list[Row]:
+    from tests.campaign import number_faults
+
+    return number_faults.run(seed, count, root)
+
+
 SECTIONS = (
-    Section("trainer-kills", _trainers, long=820, short=12),
-    Section("daemon-kills", _local, long=60, short=3),
-    Section("ray-kills", _ray, long=40, short=0),
+    Section("trainer-kills", _trainers, long=840, short=12),
+    Section("daemon-kills", _local, long=36, short=3),
+    Section("ray-kills", _ray, long=20, short=0),
     Section("hangs", _hangs, long=10, short=2),
     Section("store-kills", _store, long=120, short=8),
     Section("copy-kills", _copies, long=120, short=8),
@@ -96,4 +102,5 @@ SECTIONS = (
     Section("damage", _damage, long=60, short=4),
     Section("house", _rig, long=40, short=2),
     Section("disk", _disk, long=8, short=1),
+    Section("numbers", _numbers, long=20, short=1),
 )
