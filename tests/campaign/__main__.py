@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong = failures(rows)
     print("\n".join(wrong) if wrong else "nothing lost beyond its bound, nothing wrong")
     if options.out:
-        _write(options.out, rows, seconds, options.seed)
+        _write(options.out, rows, seconds, options)
     return 1 if wrong else 0
 
 
@@ -94,14 +94,16 @@ def _sums(rows: Sequence[Row]) -> str:
     return f"{sigkills(rows):,} SIGKILLs, {crash_states(rows):,} crash states"
 
 
-def _write(folder: Path, rows: Sequence[Row], seconds: float, seed: int) -> None:
+def _write(folder: Path, rows: Sequence[Row], seconds: float, options: argparse.Namespace) -> None:
+    words = ["--short"] * options.short + [f"--only {name}" for name in options.only or ()]
+    command = f"make campaign ARGS='{' '.join(words)}'" if words else "make campaign"
     text = f"""# The fault campaign
 
 ```
-{header("make campaign")}
+{header(command)}
 ```
 
-{_sums(rows)}; {seconds / 60:.0f} minutes, seed {seed}.
+{_sums(rows)}; {seconds:,.0f} s, seed {options.seed}.
 
 Lost is the computing that had to be done again; for a hang it is the time until training went
 on, of which the trainer's own limit (`daemon.stall_after`) is 4 s here. A result is wrong when the
