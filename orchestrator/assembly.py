@@ -109,7 +109,6 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     )
     ups = _ups(config, clock, stack)
     gpu = card_of(config.power, clock, stack, lambda: supervisor.computing, paths.gpu_lost)
-    gpu_loss = _gpu_loss(gpu, paths, clock, stack)
     lookout = Lookout(clock, _volumes(paths), ups, gpu)
     quiet = QuietSense(quiet_of(config.quiet_hours, config.tariff))
     senses = _senses(
@@ -144,7 +143,8 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     supervisor.shelf = keeper
     if roster is not None:
         supervisor.keep_roster = lambda: roster.keep(clock.now())
-    # Only now, for a simulated card is asked here and asks the supervisor.
+    # Only now, for a simulated card is asked from here on and asks the supervisor.
+    gpu_loss = _gpu_loss(gpu, paths, clock, stack)
     chart = chart_of(config, store, prices, gpu, clock)
     profiler = profiler_of(gpu, supervisor, chart.navigator) if gpu is not None else None
     senses += (
