@@ -169,7 +169,7 @@ def _run(daemon: Daemon, watch: Watch | None, until: str | None) -> None:
             MainLoop(supervisor, daemon.config.daemon.tick).run_until_drained()
             supervisor.journal("daemon_stopped", "homerun stopped.")
         finally:
-            supervisor.close_engine()
+            supervisor.crew.close()
             stopped.set()
             if thread is not None:
                 thread.join()

@@ -99,7 +99,7 @@ class Listener:
             self._s.books.count(life.run, _COUNTED_NOTICES[event.kind])
         self._s.journal(event.kind, event.message, severity=event.severity, run=life.run)
         if event.kind == "starts_over" and self._s.shelf.all_damaged(life.run):
-            self._s.end_trainer("no whole checkpoint is left here: the mirror is asked")
+            self._s.crew.end_trainer("no whole checkpoint is left here: the mirror is asked")
 
     def _ready(self, life: Life, event: m.Ready) -> None:
         recovery.adopt_checkpoints(self._s.store, life.run, self._s.paths.run(life.run))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from orchestrator.domain import Checkpoint
-from orchestrator.errors import HomerunError
+from orchestrator.domain import Checkpoint, Hold
+from orchestrator.errors import Held, HomerunError, Refused
 
 
 @dataclass
@@ -41,3 +42,11 @@ class Orders:
         """Answer everybody who still waits with ``error``."""
         for request in list(self._open):
             self.settle(request, error)
+
+
+def nobody_to_save(holds: Sequence[Hold]) -> HomerunError:
+    """Why there is no trainer that could save: ``holds`` are what keeps it away."""
+    if holds:
+        reasons = ", ".join(hold.reason for hold in holds)
+        return Held(f"no trainer runs: held by {reasons}", "homerun resume, or wait")
+    return Refused("no trainer runs, so there is nothing to save", "homerun status tells why")

@@ -11,15 +11,14 @@ from orchestrator import decide as d
 from orchestrator import recovery
 from orchestrator.board import Board
 from orchestrator.books import Books
+from orchestrator.crew import Crew
 from orchestrator.domain import (
-    AttemptEnd,
     DaemonView,
     Power,
     Register,
     Run,
     Setpoint,
 )
-from orchestrator.endings import hopeless, how_it_ended
 from orchestrator.engine.base import (
     Engine,
     EngineLost,
@@ -28,7 +27,6 @@ from orchestrator.engine.base import (
     TrainerEvent,
     TrainerExited,
 )
-from orchestrator.errors import Held, HomerunError, Refused
 from orchestrator.holds.senses import Moment, Sense
 from orchestrator.holds.sensing import Sensing
 from orchestrator.home.clock import Clock
@@ -39,7 +37,7 @@ from orchestrator.inbox import Item as Item
 from orchestrator.inbox import Wake as Wake
 from orchestrator.ledger.keeper import LedgerKeeper, NoPrices
 from orchestrator.listener import Listener
-from orchestrator.orders import Orders, SaveOrder
+from orchestrator.orders import Orders, SaveOrder, nobody_to_save
 from orchestrator.outage import Beat, Outage
 from orchestrator.paths import Paths
 from orchestrator.power.throttle import NoThrottle, Throttle
@@ -49,10 +47,7 @@ from orchestrator.shelf import Shelf
 from orchestrator.store import Store
 from orchestrator.timekeeping import Timekeeper
 from orchestrator.view import Figures, Situation, build, most_lost_seconds, unsaved_seconds
-from trainer.checkpoint import catalog
 from trainer.contract import messages as m
-from trainer.contract import spec as run_spec
-from trainer.contract.job import Job
 
 #: the longest that counters and curve points wait in memory
 FLUSH_SECONDS = 10.0
@@ -86,11 +81,10 @@ class Supervisor:
         self.policy = policy
         self._meter = meter
         self._sensing = Sensing(senses, self.journal)
-        self._registrar = Registrar(store)
+        self.registrar = Registrar(store)
         self._daemon = daemon
         self._boot_id = boot_id
-        self._engine = engine(self.inbox.put)
-        self._engine_state = d.EngineState.OFF
+        self.crew = Crew(self, engine(self.inbox.put), clock)
         self.ledger = ledger or LedgerKeeper(NoPrices())
         self.timekeeper = Timekeeper(store, clock, lambda *total: self.books.count(*total))
         self.books = self._new_books()
@@ -98,9 +92,7 @@ class Supervisor:
         self.outage: Outage | None = None
         self.life: Life | None = None
         self.progress: Progress | None = None
-        self._listener = Listener(self)
-        self._not_before = clock.monotonic()
-        self._engine_failures = 0
+        self.listener = Listener(self)
         self._last_tick = clock.monotonic()
         self._last_flush = clock.monotonic()
         self.board = Board()
@@ -158,30 +150,24 @@ class Supervisor:
         try:
             self.books.flush(self.clock.now(), last=True)
         finally:
-            self.close_engine()
+            self.crew.close()
         self._publish()
-
-    def close_engine(self) -> None:
-        """Make sure that nothing of ours runs any more, whatever happened before."""
-        if self._engine_state is not d.EngineState.OFF:
-            self._engine.shutdown()
-            self._engine_state = d.EngineState.OFF
 
     # --- the tick ---------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Sense, decide, act, and show."""
         if self.timekeeper.look(self._active.name if self._active else None):
-            self._registrar.forget()
+            self.registrar.forget()
         self._account()
         run = self._look()
         action = d.reconcile(self._throttled(), self._observed(run), self.policy)
         if self.hurried and self.life is not None and not self.life.killed:
             action = d.Action(d.Act.KILL, "told twice to stop, not needed any more")
         if action is not None:
-            self._act(action, run)
+            self.crew.act(action, run)
         if self.life is None:
-            self.orders.refuse_all(self._nobody_to_save())
+            self.orders.refuse_all(nobody_to_save(self._situation.holds))
         if self.clock.monotonic() - self._last_flush >= FLUSH_SECONDS:
             self.flush()
         self._publish()
@@ -198,16 +184,16 @@ class Supervisor:
     def _look(self) -> Run | None:
         """Sense and decide; the situation then says how things should be."""
         now = self.clock.now()
-        register = self._situation.register = self._registrar.read(
+        register = self._situation.register = self.registrar.read(
             now, gpu_is_free=self.life is None
         )
         run = register.run
         if run is not None and (self.progress is None or self.progress.run != run.name):
-            self.progress = self._listener.recall(run)
+            self.progress = self.listener.recall(run)
         self._sensing.look(self._moment(now, run))
         decision = d.decide(self._facts(register), self.policy)
         for hold in decision.new_holds:
-            self._registrar.write_hold(hold)
+            self.registrar.write_hold(hold)
         self._situation.setpoint = decision.setpoint
         self._situation.holds = decision.holds
         return run
@@ -226,19 +212,18 @@ class Supervisor:
     def take(self, item: Item) -> None:
         """Take one item out of the inbox in."""
         if not (isinstance(item, TrainerEvent) and isinstance(item.event, _ROUTINE)):
-            self._registrar.forget()
+            self.registrar.forget()
         match item:
             case TrainerEvent():
-                self._listener.hear(item)
+                self.listener.hear(item)
             case TrainerExited():
-                self._trainer_gone(item)
-            case EngineReady() if self._engine_state is d.EngineState.STARTING:
-                self._engine_state = d.EngineState.READY
-                self._engine_failures = 0
+                self.crew.trainer_gone(item)
+            case EngineReady():
+                self.crew.engine_ready()
             case EngineLost():
-                self._engine_gone(item)
+                self.crew.engine_gone(item)
             case SaveOrder():
-                self._order(item)
+                self.crew.save(item, self._situation.holds)
             case Wake():
                 self._woken(item)
             case Count():
@@ -246,7 +231,7 @@ class Supervisor:
 
     def _woken(self, wake: Wake) -> None:
         if wake.forgive:
-            self._not_before = self.clock.monotonic()
+            self.crew.forgive()
         if wake.commanded and self._active is not None:
             self.books.count(self._active.name, "commands")
 
@@ -281,7 +266,7 @@ class Supervisor:
         **data: object,
     ) -> None:
         """Write one line into the journal."""
-        self._registrar.forget()
+        self.registrar.forget()
         with self.store.transaction() as tx:
             tx.journal.write(
                 kind, message, self.clock.now(), severity=severity, run=run, data=dict(data)
@@ -316,137 +301,24 @@ class Supervisor:
         now = self.clock.monotonic()
         return d.Observed(
             run=run.name if run else None,
-            engine=self._engine_state,
+            engine=self.crew.engine_state,
             trainer=self.life.observed(now) if self.life else None,
-            backoff_left_seconds=self._not_before - now,
+            backoff_left_seconds=self.crew.backoff_left_seconds,
         )
-
-    # --- act --------------------------------------------------------------------------------
-
-    def _act(self, action: d.Action, run: Run | None) -> None:
-        match action.act:
-            case d.Act.OPEN_ENGINE:
-                self._engine_state = d.EngineState.STARTING
-                self._engine.open()
-            case d.Act.CLOSE_ENGINE:
-                self._engine.shutdown()
-                self._engine_state = d.EngineState.OFF
-            case d.Act.START_TRAINER:
-                assert run is not None, "only a run is started"
-                if self.shelf.may_start(run.name):
-                    self._start(run)
-            case d.Act.KILL:
-                self.end_trainer(action.why)
-            case d.Act.PAUSE:
-                self._tell(m.Pause(), d.Told.PAUSE)
-            case d.Act.RESUME:
-                self._tell(m.Resume(), d.Told.GO)
-            case d.Act.FINISH:
-                self._tell(m.Finish(), d.Told.FINISH)
-            case d.Act.STOP:
-                self._tell(m.Stop(), d.Told.STOP)
-
-    def _start(self, run: Run) -> None:
-        now = self.clock.now()
-        run_dir = self.paths.run(run.name)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        self._registrar.forget()
-        # A store that was restored from a backup must not hand out a token that is spent.
-        unspent = catalog.next_token(run_dir)
-        with self.store.transaction() as tx:
-            attempt = tx.attempts.begin(run.name, now, at_least=unspent)
-            tx.journal.write(
-                "attempt_started",
-                f"Attempt {attempt.number} at {run.name} started.",
-                now,
-                run=run.name,
-                data={"attempt": attempt.number},
-            )
-        # From here on nobody of an older attempt can commit a checkpoint any more.
-        catalog.raise_fence(run_dir, attempt.number)
-        mono = self.clock.monotonic()
-        self.life = Life(run.name, attempt.number, mono, now, last_event=mono, told_at=mono)
-        self.life.oom_kills = self.oom.kills()
-        self._engine.start(
-            Job(
-                spec=run_spec.from_dict(run.spec),
-                attempt=attempt.number,
-                run_dir=str(run_dir),
-                data_dir=str(self.paths.data),
-                mtbf_seconds=self.books.mtbf_seconds(run.name),
-                month_bytes=self.shelf.month_bytes,
-            )
-        )
-
-    def _tell(self, command: m.Command, told: d.Told) -> None:
-        assert self.life is not None, "reconcile only speaks to a trainer that lives"
-        self.life.told, self.life.told_at = told, self.clock.monotonic()
-        self._engine.command(command)
-
-    def end_trainer(self, why: str) -> None:
-        """Kill the trainer that lives; another one is started when it may."""
-        assert self.life is not None, "reconcile only kills a trainer that lives"
-        self.life.killed = why
-        self.life.killed_for_stall = self.life.told is not d.Told.STOP and "needed" not in why
-        self._engine.kill(why)
-
-    def _order(self, order: SaveOrder) -> None:
-        if self.life is None or self.life.ready is None:
-            order.answer.set_exception(self._nobody_to_save())
-            return
-        self.orders.add(order)
-        self._engine.command(m.Save(order.request))
-
-    def _nobody_to_save(self) -> HomerunError:
-        if self._situation.holds:
-            reasons = ", ".join(hold.reason for hold in self._situation.holds)
-            return Held(f"no trainer runs: held by {reasons}", "homerun resume, or wait")
-        return Refused("no trainer runs, so there is nothing to save", "homerun status tells why")
-
-    # --- ends -------------------------------------------------------------------------------
-
-    def _trainer_gone(self, note: TrainerExited) -> None:
-        life = self.life
-        if life is None or life.attempt != note.attempt:
-            return
-        self._life_ends(life, *how_it_ended(life, note.cause, oom_kills=self.oom.kills()))
-        if isinstance(life.farewell, m.Failed) and not life.farewell.retry:
-            self._registrar.write_hold(hopeless(life.run, life.farewell, self.clock.now()))
-
-    def _engine_gone(self, note: EngineLost) -> None:
-        if self._engine_state is d.EngineState.OFF:
-            return  # the last word of an engine that was shut down
-        if self.life is not None:
-            end = how_it_ended(self.life, note.cause, engine_lost=True, oom_kills=self.oom.kills())
-            self._life_ends(self.life, *end)
-        else:
-            self.journal("engine_lost", f"The engine ended: {note.cause}.", severity="warning")
-            self._engine_failures += 1
-            seconds = d.backoff_seconds(self._engine_failures, self.policy)
-            self._not_before = self.clock.monotonic() + seconds
-        self._engine_state = d.EngineState.OFF
-
-    def _life_ends(self, life: Life, end: AttemptEnd, cause: str) -> None:
-        """Durable first: the life is only forgotten once its end is written down."""
-        self._listener.finish_attempt(life, end, cause)
-        self._wait_after_failure(life.run)
-        self.life = None
-
-    def _wait_after_failure(self, run: str) -> None:
-        seconds = d.backoff_seconds(len(self._registrar.fruitless(run)), self.policy)
-        self._not_before = self.clock.monotonic() + seconds
 
     # --- show -------------------------------------------------------------------------------
 
     def _publish(self) -> None:
         situation = self._situation
         situation.now = self.clock.now()
-        situation.daemon = dataclasses.replace(self._daemon, engine_state=self._engine_state.value)
+        situation.daemon = dataclasses.replace(
+            self._daemon, engine_state=self.crew.engine_state.value
+        )
         situation.life, situation.progress = self.life, self.progress
         figures = self.figures()
         situation.plan, situation.bills = figures.plan, figures.bills
         situation.totals = self.books.totals()
         situation.written_totals = self.books.written_totals()
-        wait = self._not_before - self.clock.monotonic()
+        wait = self.crew.backoff_left_seconds
         situation.next_start = situation.now + timedelta(seconds=wait) if wait > 0 else None
         self.board.put(build(situation))

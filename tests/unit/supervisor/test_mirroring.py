@@ -224,7 +224,7 @@ def test_a_hold_of_a_daemon_that_died_is_decided_anew(
     rig.keeper.mirroring._hold("month", "gone")
     rig.crash()
     rig.keeper.mirroring.begin()
-    rig.supervisor._registrar.forget()
+    rig.supervisor.registrar.forget()
     assert rig.settle().holds == ()
 
 
