@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
+log = logging.getLogger(__name__)
+
 
 class Poller:
-    """Calls ``ask`` at once and then at a steady interval until it is closed."""
+    """Calls ``ask`` at once and then at a steady interval until it is closed.
+
+    An exception that ``ask`` did not expect is logged, and it is asked again: a thread that died
+    of it would leave nobody who looks at the UPS or at the card, without a word.
+    """
 
     def __init__(self, name: str, ask: Callable[[], None], every_seconds: float) -> None:
         self._ask = ask
@@ -22,6 +29,12 @@ class Poller:
         self._thread.join()
 
     def _keep_asking(self) -> None:
-        self._ask()
+        self._ask_once()
         while not self._closed.wait(self._every_seconds):
+            self._ask_once()
+
+    def _ask_once(self) -> None:
+        try:
             self._ask()
+        except Exception:
+            log.exception("%s: a mistake while asking; it is asked again", self._thread.name)
