@@ -31,6 +31,7 @@ from trainer.checkpoint import retention
 from trainer.checkpoint.catalog import Verdict
 from trainer.checkpoint.retention import Choice
 from trainer.contract import spec as run_spec
+from trainer.contract.choices import DEFAULT_CORPUS
 from trainer.contract.toml import InvalidFileError
 
 #: a save of the largest model that fits a home card, on a slow disk
@@ -52,7 +53,7 @@ class Commands(Questions):
         except InvalidFileError as error:
             raise Misconfigured(str(error), "correct the spec and submit it again") from None
         corpus = checked.data.corpus
-        if corpus != run_spec.DEFAULT_CORPUS and not Path(corpus).is_dir():
+        if corpus != DEFAULT_CORPUS and not Path(corpus).is_dir():
             raise Misconfigured(
                 f"data.corpus: no such directory {corpus}", "give a directory that exists"
             )

@@ -16,6 +16,7 @@ from orchestrator.settings.config import masked
 from trainer.checkpoint import catalog
 from trainer.checkpoint.mirror import PlaceError
 from trainer.contract import spec as run_spec
+from trainer.contract.choices import DEFAULT_CORPUS
 from trainer.contract.toml import InvalidFileError
 
 T = TypeVar("T")
@@ -73,8 +74,8 @@ def _demand_name(run: str) -> None:
 
 
 def _demand_corpus(plain: dict[str, Any]) -> None:
-    corpus = plain.get("data", {}).get("corpus", run_spec.DEFAULT_CORPUS)
-    if corpus != run_spec.DEFAULT_CORPUS and not Path(corpus).is_dir():
+    corpus = plain.get("data", {}).get("corpus", DEFAULT_CORPUS)
+    if corpus != DEFAULT_CORPUS and not Path(corpus).is_dir():
         raise Refused(
             f"the run's corpus {corpus} is not on this machine",
             "put the same files there, then restore; what is prepared from them is compared",

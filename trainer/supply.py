@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 
 from trainer import sizing
-from trainer.contract.spec import DEFAULT_CORPUS, RunSpec
+from trainer.contract.choices import DEFAULT_CORPUS
+from trainer.contract.spec import RunSpec
 from trainer.data.errors import DataError
 
 

@@ -17,7 +17,8 @@ from typing import Any
 from trainer.bar import Bar
 from trainer.clock import SystemClock
 from trainer.contract import spec as run_spec
-from trainer.contract.spec import DEFAULT_CORPUS, DataSpec
+from trainer.contract.choices import DEFAULT_CORPUS
+from trainer.contract.spec import DataSpec
 from trainer.contract.toml import InvalidFileError
 from trainer.corpora import inventory
 from trainer.corpora.fetch import fetch

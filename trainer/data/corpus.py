@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.contract.spec import DEFAULT_CORPUS
+from trainer.contract.choices import DEFAULT_CORPUS
 from trainer.data.errors import DataError
 from trainer.data.formats import READERS, Document, Reader, read_python, read_text
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import torch
 
-from trainer.contract.spec import PRECISIONS, RunSpec
+from trainer.contract.choices import PRECISIONS
+from trainer.contract.spec import RunSpec
 from trainer.model import NanoChat, initial_weights
 from trainer.precision.base import Recipe, Setting
 from trainer.precision.bf16 import Bf16

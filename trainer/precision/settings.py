@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from trainer.contract.spec import MOST_BF16_MICRO_BATCHES, RunSpec, too_many_to_sum
+from trainer.contract.choices import MOST_BF16_MICRO_BATCHES
+from trainer.contract.contradictions import too_many_to_sum
+from trainer.contract.spec import RunSpec
 from trainer.precision.base import Recipe, Setting
 from trainer.precision.merges import first_interval_steps
 from trainer.sizing import horizon_steps

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from trainer.contract.spec import MOST_BF16_MICRO_BATCHES, RunSpec
+from trainer.contract.choices import MOST_BF16_MICRO_BATCHES
+from trainer.contract.spec import RunSpec
 
 #: bitsandbytes' blocks: 256 numbers share the float32 scale of an 8-bit state, 64 that of NF4
 _INT8 = 1 + 4 / 256

@@ -101,7 +101,7 @@ def _too_little_data(wanted: RunSpec) -> str:
     """What to say of a corpus that looks too small for its run; empty when it does not."""
     from orchestrator.planning.corpus_size import measure
     from trainer import sizing
-    from trainer.contract.spec import DEFAULT_CORPUS
+    from trainer.contract.choices import DEFAULT_CORPUS
 
     if wanted.data.allow_repeats or wanted.data.corpus == DEFAULT_CORPUS:
         return ""

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.contract import spec, toml
+from trainer.contract.choices import DEFAULT_CORPUS, PRECISIONS
 from trainer.contract.spec import (
     CheckpointSpec,
     DataSpec,
@@ -215,7 +216,7 @@ def test_too_many_micro_batches_for_a_bf16_sum_are_refused_at_once() -> None:
     spec.from_dict({"name": "x", "train": train})
 
 
-@pytest.mark.parametrize("precision", spec.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_recipe_can_be_asked_for(precision: str) -> None:
     found = spec.from_dict({"name": "x", "train": {"precision": precision}})
     assert found.train.precision == precision
@@ -226,7 +227,7 @@ def test_relative_corpus_is_taken_from_the_file_s_own_directory(tmp_path: Path) 
     file.write_text('name = "x"\n[data]\ncorpus = "texts/../books"\n')
     assert spec.load(file).data.corpus == str(tmp_path.resolve() / "books")
     file.write_text('name = "x"\n')
-    assert spec.load(file).data.corpus == spec.DEFAULT_CORPUS
+    assert spec.load(file).data.corpus == DEFAULT_CORPUS
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

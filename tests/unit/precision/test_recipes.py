@@ -14,7 +14,8 @@ from torch import Tensor
 from tests.unit.precision import small
 from tests.unit.precision.small import CPU, NAMES, STEPS, VARIANTS
 from trainer import sizing
-from trainer.contract.spec import PRECISIONS, ModelSpec
+from trainer.contract.choices import PRECISIONS
+from trainer.contract.spec import ModelSpec
 from trainer.model import LOGIT_CAP, NanoChat, norm
 from trainer.precision import RECIPES, recipe, settle
 from trainer.state import State, StateError
