@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import datetime
 
 from orchestrator.domain import Effect, Hold, Reason
@@ -10,15 +11,15 @@ from orchestrator.holds.guests import LONGEST
 from orchestrator.home.clock import Clock
 
 
-class FakeGuests:
+class FakeGuests(ABC):
     """A part of ``FakeBackend``."""
 
     _clock: Clock
     _holds: list[Hold]
 
+    @abstractmethod
     def hold(self, hold: Hold) -> Hold:
         """Add a hold; the backend's own."""
-        raise NotImplementedError
 
     def arrive(self, *, name: str, until: datetime | None, detail: str) -> Hold:
         now = self._clock.now()

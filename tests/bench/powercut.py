@@ -24,7 +24,8 @@ from pathlib import Path
 
 from orchestrator.home.clock import SystemClock
 from tests.bench.machine import header
-from tests.bench.powercut_writers import NothingThere, Writer, WrongState, available
+from tests.bench.powercut_loops import available
+from tests.bench.powercut_writers import NothingThere, Writer, WrongState
 from tests.powercut import loopdisk
 from tests.powercut.loopdisk import LoopDisk, loop_disk
 

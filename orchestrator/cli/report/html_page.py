@@ -8,11 +8,12 @@ from html import escape
 from typing import Any
 
 from orchestrator.cli import render, times
-from orchestrator.cli.report.canvas import COLOURS, SvgCanvas
+from orchestrator.cli.report.canvas import COLOURS
 from orchestrator.cli.report.charts import WORDS
 from orchestrator.cli.report.facts import Report
 from orchestrator.cli.report.figures import figures
 from orchestrator.cli.report.panels import Panel, panels
+from orchestrator.cli.report.svg import SvgCanvas
 
 #: tables of a month are long; the newest rows are what a person looks for
 _MOST_ROWS = 30

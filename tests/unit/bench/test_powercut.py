@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.bench.powercut import Result, errors, load_now, report, table
+from tests.bench.powercut_loops import expected
 from tests.bench.powercut_writers import (
     NUMBERS,
     Dcp,
@@ -20,7 +21,6 @@ from tests.bench.powercut_writers import (
     Writer,
     WrongState,
     checked,
-    expected,
     state_at,
 )
 

@@ -173,7 +173,10 @@ def test_a_writer_that_finishes_in_time_is_not_fenced_off(run_dir: Path) -> None
         clock._on_sleep = lambda: None
 
     clock = StillClock(finish)
-    Lease.take(run_dir, 2, wait_seconds=5.0, clock=clock).release()
+    lease = Lease.take(run_dir, 2, wait_seconds=5.0, clock=clock)
+    assert lease.token == 2
+    assert not is_writing(run_dir), "it had its time, and used it"
+    lease.release()
 
 
 # --- as a process -------------------------------------------------------------------------

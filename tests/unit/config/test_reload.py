@@ -170,6 +170,7 @@ def test_signal_reloads_in_a_thread_that_outlives_a_mistake(bench: Bench) -> Non
 
 def test_reloader_that_was_never_started_can_be_stopped(bench: Bench) -> None:
     bench.reloader.stop()
+    assert bench.journal == []
 
 
 def test_changes_are_found_in_every_table(tmp_path: Path) -> None:

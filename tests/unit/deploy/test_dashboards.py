@@ -206,6 +206,7 @@ def test_every_query_gets_an_answer_while_a_run_runs_and_is_held(life: Life) -> 
         wait_for("what a held run tells", life.look, every_seconds=1.0)
     except AssertionError:
         pytest.fail(f"no answer at any time: {life.missing}")
+    assert life.missing == {}
 
 
 def test_a_query_with_a_mistake_would_be_found(life: Life) -> None:

@@ -11,13 +11,17 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser as Chromium
 
+from orchestrator.domain import Hold
 from orchestrator.home.clock import FakeClock, SystemClock
 from orchestrator.web.app import build_app
 from orchestrator.web.fake import FakeBackend
 from orchestrator.web.server import WebServer
 from orchestrator.web.settings import Settings
 from orchestrator.web.stream import Streams
+
+from .tab import Tab, chromium
 
 Eventually = Callable[[Callable[[], object]], object]
 
@@ -125,3 +129,47 @@ def eventually() -> Eventually:
         return value
 
     return wait
+
+
+# --- a browser ------------------------------------------------------------------------------
+
+Opened = Callable[..., Tab]
+
+
+@pytest.fixture(scope="module")
+def page_browser() -> Iterator[Chromium]:
+    """The system's Chromium, driven by Playwright."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def tab_of(page_browser: Chromium) -> Iterator[Opened]:
+    """A function that opens a forgetful tab: its width, and the system's colours."""
+    contexts = []
+
+    def opened(width: int = 1100, scheme: str = "light") -> Tab:
+        context = page_browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        return Tab(context.new_page())
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def tab(tab_of: Opened) -> Tab:
+    """One tab as wide as a desktop's window."""
+    return tab_of()
+
+
+def the_hold(site: Site, eventually: Eventually) -> Hold:
+    """The only hold, once there is one."""
+    eventually(lambda: site.backend.snapshot().holds)
+    (hold,) = site.backend.snapshot().holds
+    return hold
