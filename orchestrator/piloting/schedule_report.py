@@ -209,4 +209,6 @@ def _why(part: Part, later: Sequence[Part], currency: str, cap: float | None) ->
         return f"{price} is too dear"
     wait = following.start - part.start
     hours = wait / timedelta(hours=1)
-    return f"{price} is too dear; {following.price:.3f} in {hours:.1f} h"
+    # the goal may be met without a slot that is no dearer than the next one that is used
+    verdict = "is too dear" if following.price < part.price else "is not needed for the goal"
+    return f"{price} {verdict}; {following.price:.3f} in {hours:.1f} h"

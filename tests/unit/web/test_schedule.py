@@ -26,6 +26,19 @@ def test_the_schedule_is_told_slot_by_slot_without_a_gap(site: Site) -> None:
     assert told["finish"] <= told["deadline"]
 
 
+def test_a_wait_is_called_dear_only_where_something_cheaper_follows(site: Site) -> None:
+    slots = get(site, "schedule?hours=72")["slots"]
+    verdicts = set()
+    for place, slot in enumerate(slots):
+        following = next((s for s in slots[place:] if s["state"] == "run"), None)
+        if slot["state"] == "off" and following is not None:
+            cheaper = following["price"] < slot["price"]
+            assert ("is too dear" in slot["reason"]) == cheaper
+            assert ("is not needed for the goal" in slot["reason"]) != cheaper
+            verdicts.add(cheaper)
+    assert verdicts == {True, False}
+
+
 def test_the_curve_goes_from_the_earliest_finish_to_the_deadline_and_falls(site: Site) -> None:
     curve = get(site, "schedule/curve")
     costs = [point["cost"] for point in curve["points"]]
