@@ -37,18 +37,15 @@ def plain_words(answer: Estimate, deadline_seconds: float) -> list[str]:
     if card is None:
         return []
     lines = at_peak(answer.flops, card)
-    spans = ", ".join(
-        f"{line.seconds / DAY_SECONDS:,.0f} days at {line.part:.0%}" for line in lines
-    )
+    spans = ", ".join(f"{_span(line.seconds)} at {line.part:.0%}" for line in lines)
     needed = needed_flops_per_second(answer.flops, deadline_seconds)
-    days = deadline_seconds / DAY_SECONDS
     said = [
         *_how_long(answer),
         f"In bf16 the {card.name} can do {card.bf16_flops / 1e12:.1f} TFLOPS at the very most: "
         f"{spans} of it. Fewer bits a weight save memory, never time; only low-bit matmuls do.",
-        f"In {days:,.0f} days it would take {needed / 1e12:.0f} TFLOPS without a pause, "
-        f"{needed / card.bf16_flops:.1f} times the bf16 peak and "
-        f"{needed / card.int8_flops:.1f} times the int8 peak.",
+        f"In {_span(deadline_seconds)} it would take {_figure(needed / 1e12, 0)} TFLOPS without a "
+        f"pause, {_figure(needed / card.bf16_flops, 1)} times the bf16 peak and "
+        f"{_figure(needed / card.int8_flops, 1)} times the int8 peak.",
     ]
     missing = [_missing(row) for row in answer.rows if row.fits is False]
     if missing:
@@ -61,13 +58,26 @@ def plain_words(answer: Estimate, deadline_seconds: float) -> list[str]:
 def _how_long(answer: Estimate) -> list[str]:
     rows = {row.storage.name: row for row in answer.rows if row.fits and row.seconds}
     spans = {
-        name: f"{(rows[name].seconds or 0) / DAY_SECONDS:,.0f} days {words}"
+        name: f"{_span(rows[name].seconds or 0)} {words}"
         for name, words in (("bf16-8bit", "in bf16"), ("int8", "with int8 matmuls"))
         if name in rows
     }
     if not spans:
         return []
     return [f"This run takes about {' and '.join(spans.values())} on this card."]
+
+
+def _span(seconds: float) -> str:
+    """In whole days; a short run in parts of one, or in hours."""
+    days = seconds / DAY_SECONDS
+    if days < 1:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{days:,.0f} days" if days >= 10 or days == int(days) else f"{days:.1f} days"
+
+
+def _figure(value: float, digits: int) -> str:
+    """With so many digits behind the point; one that would round to nothing keeps its first."""
+    return f"{value:,.{digits}f}" if value >= 10.0**-digits else f"{value:.1g}"
 
 
 def _missing(row: Row) -> str:

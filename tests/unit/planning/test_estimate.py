@@ -72,6 +72,15 @@ def test_native_precision_does_not_fit_and_the_plan_says_by_how_much(name: str) 
     )
 
 
+def test_a_run_of_hours_is_told_in_hours_and_nothing_as_zero() -> None:
+    small = dataclasses.replace(THE_RUN, model=ModelSpec(depth=12), tokens=1 << 30)
+    said = " ".join(statement.plain_words(estimate(small), MONTH))
+    assert "hours in bf16" in said
+    assert "In 30 days it would take 0.4 TFLOPS" in said
+    for nothing in (" 0 days", " 0.0 times", " 0 TFLOPS", " 0.0 hours"):
+        assert nothing not in said
+
+
 def test_the_micro_batch_is_the_fastest_that_fits() -> None:
     assert row_of(THE_RUN, "int8").memory.micro_batch == 4
     roomy = dataclasses.replace(THE_RUN, card=CARDS["RTX 4090"])
