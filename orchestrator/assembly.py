@@ -23,6 +23,7 @@ from orchestrator.holds.outage_watch import OutagePolicy
 from orchestrator.holds.quiet_hours import quiet_of
 from orchestrator.holds.quiet_sense import QuietSense
 from orchestrator.holds.senses import Sense
+from orchestrator.holds.sleep_sense import SleepSense
 from orchestrator.holds.thermal_sense import ThermalSense
 from orchestrator.holds.ups_sense import UpsSense
 from orchestrator.home.boot import boot_id
@@ -31,6 +32,7 @@ from orchestrator.home.clock import Clock, SystemClock
 from orchestrator.home.gpu import Gpu
 from orchestrator.home.limiter import Limiter
 from orchestrator.home.lineage import Lineage
+from orchestrator.home.login1 import Login1
 from orchestrator.home.nut import NutUps
 from orchestrator.home.run_disk import MountedDisk
 from orchestrator.home.systemd import Notifier
@@ -152,6 +154,7 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     )
     supervisor.figures = lambda: Figures(chart.navigator.view(), chart.bills.known)
     senses.append(_disk_sense(paths, keeper, stack))
+    senses.append(_sleep_sense(supervisor, clock, stack))
     if gpu_loss is not None:
         senses.append(gpu_loss)
     commands = Commands(store, supervisor, config, prices, keeper, lookout, chart.navigator)
@@ -220,6 +223,19 @@ def _disk_sense(paths: Paths, keeper: Keeper, stack: contextlib.ExitStack) -> Di
     sense = DiskSense(paths, MountedDisk(), lambda: keeper)
     sense.start(_DISK_SECONDS)
     stack.callback(sense.close)
+    return sense
+
+
+def _sleep_sense(supervisor: Supervisor, clock: Clock, stack: contextlib.ExitStack) -> SleepSense:
+    logind = Login1(clock)
+    sense = SleepSense(
+        logind,
+        clock,
+        trainer_lives=lambda: supervisor.life is not None,
+        journal=supervisor.journal,
+    )
+    logind.open(lambda: supervisor.inbox.put(Wake()))
+    stack.callback(logind.close)
     return sense
 
 

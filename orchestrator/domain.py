@@ -26,6 +26,7 @@ class Reason(enum.StrEnum):
     CRASH_LOOP = "crash_loop"
     NETWORK = "network"
     GPU_LOST = "gpu_lost"
+    SLEEP = "sleep"
 
 
 class Effect(enum.StrEnum):

@@ -18,6 +18,7 @@ _REASONS = {
     Reason.DRAIN: "the shutdown",
     Reason.CRASH_LOOP: "repeated crashes",
     Reason.NETWORK: "the network",
+    Reason.SLEEP: "the machine's sleep",
 }
 _PHASES = {
     "idle": "Waiting to start",

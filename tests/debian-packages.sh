@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the real parts that the tests start: PostgreSQL, Prometheus, Alertmanager, a UPS server,
-# an MQTT broker, a browser, the tracer and the file systems under which the power fails.
+# an MQTT broker, a D-Bus, a browser, the tracer and the file systems under which the power fails.
 # Only as root on Debian; elsewhere the tests that need a missing part say so and are skipped,
 # but never in CI.
 set -eu
@@ -12,6 +12,7 @@ command -v prometheus-alertmanager >/dev/null 2>&1 || missing="$missing promethe
 [ -x /lib/nut/upsd ] || missing="$missing nut-server"
 [ -x /lib/nut/upsmon ] || missing="$missing nut-client"
 command -v mosquitto >/dev/null 2>&1 || [ -x /usr/sbin/mosquitto ] || missing="$missing mosquitto"
+command -v dbus-daemon >/dev/null 2>&1 || missing="$missing dbus"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 command -v strace >/dev/null 2>&1 || missing="$missing strace"

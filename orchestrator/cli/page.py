@@ -47,6 +47,7 @@ _WHO = {
     "drain": "the shutdown",
     "crash_loop": "repeated crashes",
     "network": "the network",
+    "sleep": "the machine's sleep",
 }
 
 

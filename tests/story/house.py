@@ -113,6 +113,8 @@ class House:
     daemon_options: dict[str, str] = field(default_factory=dict)
     #: further tables of homerun.toml
     tables: str = ""
+    #: where its system bus is; as it is, nowhere: no test's daemon delays this machine's own sleep
+    system_bus: str = "unix:path=/nonexistent"
     process: subprocess.Popen[str] | None = None
 
     def __post_init__(self) -> None:
@@ -208,7 +210,12 @@ class House:
     @property
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HOMERUN_")}
-        return {**kept, "HOMERUN_CONFIG": str(self.config), "HOUSE": str(self.root)}
+        return {
+            **kept,
+            "HOMERUN_CONFIG": str(self.config),
+            "HOUSE": str(self.root),
+            "DBUS_SYSTEM_BUS_ADDRESS": self.system_bus,
+        }
 
     def leftovers(self) -> list[psutil.Process]:
         """Every living process that this house started, however it is called now.

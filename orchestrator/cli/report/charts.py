@@ -29,6 +29,7 @@ WORDS = {
     "drain": "shutdown",
     "crash_loop": "crash loop",
     "network": "network",
+    "sleep": "sleep",
 }
 
 

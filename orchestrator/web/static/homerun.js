@@ -105,6 +105,7 @@ const REASONS = {
   drain: "Shutdown",
   crash_loop: "Repeated crashes",
   network: "Network",
+  sleep: "Sleep",
 };
 
 const EFFECTS = {
