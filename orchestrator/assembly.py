@@ -43,11 +43,12 @@ from orchestrator.ledger.keeper import LedgerKeeper
 from orchestrator.orders import SaveOrder
 from orchestrator.paths import Paths
 from orchestrator.piloting.charting import Chart, chart_of
-from orchestrator.power.card import card_of, limiter_of, meter_for
+from orchestrator.power.card import card_of, limiter_of, meter_for, xids_of
 from orchestrator.power.gpu_loss import GpuLoss
 from orchestrator.power.profiler import Muted
 from orchestrator.power.profiling import profiler_of
 from orchestrator.power.throttle import DutyCycle
+from orchestrator.power.xid_watch import XidWatch
 from orchestrator.roster import RosterKeeper
 from orchestrator.settings.config import Config
 from orchestrator.settings.reload import Reloader
@@ -146,7 +147,9 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
     if roster is not None:
         supervisor.keep_roster = lambda: roster.keep(clock.now())
     # Only now, for a simulated card is asked from here on and asks the supervisor.
-    gpu_loss = _gpu_loss(gpu, paths, clock, stack)
+    supervisor.xids = XidWatch(xids_of(gpu), clock, supervisor.inbox.put)
+    lookout.xids = supervisor.xids.counts
+    gpu_loss = _gpu_loss(gpu, supervisor.xids, paths, clock, stack)
     chart = chart_of(config, store, prices, gpu, clock)
     profiler = profiler_of(gpu, supervisor, chart.navigator) if gpu is not None else None
     senses += (
@@ -209,13 +212,15 @@ def _senses(
 
 
 def _gpu_loss(
-    gpu: Gpu | None, paths: Paths, clock: Clock, stack: contextlib.ExitStack
+    gpu: Gpu | None, xids: XidWatch, paths: Paths, clock: Clock, stack: contextlib.ExitStack
 ) -> GpuLoss | None:
     if gpu is None:
         return None
-    loss = GpuLoss(gpu, paths.gpu_lost, clock)
+    loss = GpuLoss(gpu, paths.gpu_lost, clock, xids=xids)
     loss.start()
     stack.callback(loss.close)
+    xids.start()
+    stack.callback(xids.close)
     return loss
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from orchestrator.supervisor import Supervisor
 
 
+#: an Xid so long before the last word of a trainer is told with its end
+XID_NEAR_SECONDS = 10.0
+
+
 class Crew:
     """Carries out actions, writes down how lives end, and waits after failures."""
 
@@ -134,7 +138,10 @@ class Crew:
         life = self._s.life
         if life is None or life.attempt != note.attempt:
             return
-        self._life_ends(life, *how_it_ended(life, note.cause, oom_kills=self._s.oom.kills()))
+        end = how_it_ended(
+            life, note.cause, oom_kills=self._s.oom.kills(), xid=self._xid_near(life)
+        )
+        self._life_ends(life, *end)
         if isinstance(life.farewell, m.Failed) and not life.farewell.retry:
             self._s.registrar.write_hold(hopeless(life.run, life.farewell, self._clock.now()))
 
@@ -149,16 +156,25 @@ class Crew:
         if self.engine_state is d.EngineState.OFF:
             return  # the last word of an engine that was shut down
         if self._s.life is not None:
+            life = self._s.life
             end = how_it_ended(
-                self._s.life, note.cause, engine_lost=True, oom_kills=self._s.oom.kills()
+                life,
+                note.cause,
+                engine_lost=True,
+                oom_kills=self._s.oom.kills(),
+                xid=self._xid_near(life),
             )
-            self._life_ends(self._s.life, *end)
+            self._life_ends(life, *end)
         else:
             self._s.journal("engine_lost", f"The engine ended: {note.cause}.", severity="warning")
             self._engine_failures += 1
             seconds = d.backoff_seconds(self._engine_failures, self._s.policy)
             self._not_before = self._clock.monotonic() + seconds
         self.engine_state = d.EngineState.OFF
+
+    def _xid_near(self, life: Life) -> str:
+        """A trainer that hangs because of one is killed much later: its last word counts."""
+        return self._s.xids.near(max(life.began, life.last_event - XID_NEAR_SECONDS))
 
     def _life_ends(self, life: Life, end: AttemptEnd, cause: str) -> None:
         """Durable first: the life is only forgotten once its end is written down."""

@@ -13,12 +13,26 @@ _OUT_OF_MEMORY = "killed by the kernel: this machine ran out of memory"
 
 
 def how_it_ended(
-    life: Life, cause: str, *, engine_lost: bool = False, oom_kills: int | None = None
+    life: Life,
+    cause: str,
+    *,
+    engine_lost: bool = False,
+    oom_kills: int | None = None,
+    xid: str = "",
 ) -> tuple[AttemptEnd, str]:
     """Name the end from what the trainer said last, what we did to it, and how it exited.
 
-    ``oom_kills``: how many the kernel has killed so far for want of memory.
+    Args:
+        oom_kills: how many the kernel has killed so far for want of memory.
+        xid: what the card's driver reported shortly before, in words; empty: nothing.
     """
+    end, cause = _ending(life, cause, engine_lost, oom_kills)
+    return end, f"{cause} ({xid})" if xid and end.counts_as_failure else cause
+
+
+def _ending(
+    life: Life, cause: str, engine_lost: bool, oom_kills: int | None
+) -> tuple[AttemptEnd, str]:
     match life.farewell:
         case m.Finished():
             return AttemptEnd.FINISHED, "reached its horizon"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.engine.base import Note
 from orchestrator.orders import SaveOrder
+from orchestrator.power.xid_watch import XidNews
 
 
 @dataclass(frozen=True)
@@ -26,4 +27,4 @@ class Count:
     name: str
 
 
-Item = Note | SaveOrder | Wake | Count
+Item = Note | SaveOrder | Wake | Count | XidNews

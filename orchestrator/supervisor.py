@@ -41,6 +41,7 @@ from orchestrator.orders import Orders, SaveOrder, nobody_to_save
 from orchestrator.outage import Beat, Outage
 from orchestrator.paths import Paths
 from orchestrator.power.throttle import NoThrottle, Throttle
+from orchestrator.power.xid_watch import XidNews, XidWatch
 from orchestrator.progress import Life, Progress
 from orchestrator.registrar import Registrar
 from orchestrator.shelf import Shelf
@@ -109,6 +110,8 @@ class Supervisor:
         self.figures: Callable[[], Figures] = lambda: Figures()
         #: tells whether a SIGKILL was the kernel's, for want of memory
         self.oom: OomCounter = KernelOom()
+        #: tells what the card's driver reported shortly before an end
+        self.xids = XidWatch((), clock)
         #: who looks after the checkpoints
         self.shelf = Shelf()
         self._situation = Situation()
@@ -228,6 +231,17 @@ class Supervisor:
                 self._woken(item)
             case Count():
                 self.books.count(item.run, item.name)
+            case XidNews():
+                self._driver_reports(item)
+
+    def _driver_reports(self, news: XidNews) -> None:
+        self.journal(
+            "gpu_xid",
+            news.message,
+            severity=news.severity,
+            run=self.life.run if self.life else None,
+            xid=news.event.number,
+        )
 
     def _woken(self, wake: Wake) -> None:
         if wake.forgive:

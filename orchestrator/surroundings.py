@@ -61,6 +61,8 @@ class Surroundings:
     #: messages since the daemon started, by how they went: sent, failed
     messages: dict[str, int] | None = None
     reload: ReloadView | None = None
+    #: Xid events of the card since the daemon started, by number
+    xids: dict[int, int] | None = None
 
 
 class Lookout:
@@ -81,6 +83,8 @@ class Lookout:
         self.courier: Courier | None = None
         #: set once there is a configuration that can be read again
         self.reload: Callable[[], ReloadView] | None = None
+        #: set once somebody listens to the driver of the card
+        self.xids: Callable[[], dict[int, int] | None] = lambda: None
 
     def look(self) -> Surroundings:
         """How things are now."""
@@ -91,6 +95,7 @@ class Lookout:
             gpu=_gpu_view(self._gpu) if self._gpu is not None else None,
             messages=dict(courier.totals) if courier is not None else None,
             reload=self.reload() if self.reload is not None else None,
+            xids=self.xids(),
         )
 
     def _ups_view(self) -> UpsView:

@@ -23,10 +23,14 @@ class Poller:
         self._thread = threading.Thread(target=self._keep_asking, name=name, daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Ask no more; an answer under way is waited for."""
+    def close(self, patience_seconds: float | None = None) -> bool:
+        """Ask no more; an answer under way is waited for, at most so long.
+
+        Returns whether nobody asks any more.
+        """
         self._closed.set()
-        self._thread.join()
+        self._thread.join(patience_seconds)
+        return not self._thread.is_alive()
 
     def _keep_asking(self) -> None:
         self._ask_once()

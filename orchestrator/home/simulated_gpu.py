@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from orchestrator.domain import Power
 from orchestrator.home.clock import Clock
 from orchestrator.home.gpu import Gpu, GpuLost, GpuProcess, GpuReading, NoRight, PowerLimits
+from orchestrator.home.xid import FakeXids
 
 #: what an RTX 4070 says of itself, more or less: boards differ
 LIMITS = PowerLimits(lowest_watts=100.0, highest_watts=215.0, default_watts=200.0)
@@ -50,6 +51,8 @@ class SimulatedGpu:
     #: what it would draw without a limit: the work of all on it; 0 is idle
     wanted_watts: Callable[[], float] = lambda: 0.0
     others: list[GpuProcess] = field(default_factory=list)
+    #: throws what its driver reports
+    xids: FakeXids = field(default_factory=FakeXids)
     source: str = "simulated"
 
     def __post_init__(self) -> None:

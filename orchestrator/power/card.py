@@ -13,6 +13,7 @@ from orchestrator.home.gpu import Gpu, installed_gpu
 from orchestrator.home.limiter import GpuLimiter, Limiter, NoLimiter
 from orchestrator.home.meter import Meter
 from orchestrator.home.simulated_gpu import SimulatedGpu, SimulatedMeter
+from orchestrator.home.xid import XidSource, installed_xids
 from orchestrator.paths import Paths
 from orchestrator.power.gpu_loss import MissingGpu
 from orchestrator.power.metering import meter_of
@@ -49,6 +50,13 @@ def card_of(
     assisted = AssistedGpu(gpu, PowerClient(power.helper, clock))
     stack.callback(assisted.close)
     return assisted
+
+
+def xids_of(gpu: Gpu | None) -> tuple[XidSource, ...]:
+    """Who tells what the driver of the card reports; nobody where there is no card."""
+    if isinstance(gpu, SimulatedGpu):
+        return (gpu.xids,)
+    return () if gpu is None else installed_xids()
 
 
 def meter_for(

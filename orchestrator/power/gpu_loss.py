@@ -1,5 +1,7 @@
 """gpu_lost: the card fell off the bus, or its driver is gone. Only a new process finds it again.
 
+Told by its silence, or by an Xid event of its driver, which comes at once.
+
 The trainer is stopped, the daemon leaves with an exit code of its own, and the unit or the
 container starts it anew. A mark in the state directory makes that happen once: where the card is
 still gone afterwards the daemon stays, holds the run, keeps the alert up, and looks again, instead
@@ -19,6 +21,7 @@ from orchestrator.holds.senses import Moment
 from orchestrator.home.clock import Clock
 from orchestrator.home.gpu import Gpu, GpuLost, GpuProcess, GpuReading, PowerLimits
 from orchestrator.home.poller import Poller
+from orchestrator.power.xid_watch import XidWatch
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +47,19 @@ class GpuLoss:
     """A sense with a thread of its own, for a driver that hangs keeps whoever asks it waiting."""
 
     def __init__(
-        self, gpu: Gpu, mark: Path, clock: Clock, policy: LossPolicy | None = None
+        self,
+        gpu: Gpu,
+        mark: Path,
+        clock: Clock,
+        policy: LossPolicy | None = None,
+        xids: XidWatch | None = None,
     ) -> None:
         """``mark``: a file that tells the next daemon that this one left for a lost card."""
         self._gpu = gpu
         self._mark = mark
         self._clock = clock
         self._policy = policy or LossPolicy()
+        self._xids = xids or XidWatch((), clock)
         self._lock = threading.Lock()
         #: since when there is no answer, by monotonic seconds; None: it answers
         self._silent_since: float | None = None
@@ -89,7 +98,9 @@ class GpuLoss:
 
     def look(self, moment: Moment) -> tuple[Hold, ...]:
         """See ``Sense.look``."""
-        words = self._lost(moment.monotonic_seconds)
+        xid = self._xids.lost
+        silence = self._lost(moment.monotonic_seconds)
+        words = f"the driver reports {xid}" if xid else silence
         if not words:
             if self._held is not None:
                 log.warning("the card answers again")
@@ -100,27 +111,26 @@ class GpuLoss:
                 Effect.RELEASE,
                 "gpu",
                 moment.now,
-                detail=f"the card does not answer: {words}",
+                detail=words,
             )
+            self._leave_once()
+        elif xid and not self.leaves and self._mark_age() >= self._policy.again_seconds:
+            # whatever the card answers now, only a new process may use it again
             self._leave_once()
         return (self._held,) if self._held else ()
 
     def _lost(self, now: float) -> str:
         with self._lock:
             if self._asked_at is not None and now - self._asked_at >= self._policy.hung_seconds:
-                return "the driver hangs"
+                return "the card does not answer: the driver hangs"
             silent = self._silent_since
             if silent is not None and now - silent >= self._policy.after_seconds:
-                return self._words
+                return f"the card does not answer: {self._words}"
         return ""
 
     def _leave_once(self) -> None:
         """Leave for a restart, unless one just now did not help."""
-        try:
-            age = self._clock.now().timestamp() - self._mark.stat().st_mtime
-        except OSError:
-            age = self._policy.again_seconds
-        if 0 <= age < self._policy.again_seconds:
+        if self._mark_age() < self._policy.again_seconds:
             log.error("the card is lost and a restart did not find it: a reboot may")
             return
         try:
@@ -130,6 +140,14 @@ class GpuLoss:
             log.error("%s cannot be written (%s): no restart for the lost card", self._mark, error)
             return
         self.leaves = True
+
+    def _mark_age(self) -> float:
+        """Seconds since a daemon left for a lost card; none, or a clock that was set: long ago."""
+        try:
+            age = self._clock.now().timestamp() - self._mark.stat().st_mtime
+        except OSError:
+            return float("inf")
+        return age if age >= 0 else float("inf")
 
 
 class MissingGpu:

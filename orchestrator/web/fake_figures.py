@@ -157,4 +157,5 @@ def surroundings_at(now: datetime) -> Surroundings:
         gpu=GpuView(GpuReading(118.0, 61.0, 1.7e9, 200.0), processes=2),
         messages={"sent": 4, "failed": 0},
         reload=ReloadView(True, now - timedelta(hours=3), ""),
+        xids={13: 1},
     )

@@ -28,6 +28,12 @@ def house_metrics(around: Surroundings) -> Iterator[Metric]:
         yield from _reload(around.reload)
     if around.gpu is not None:
         yield from _gpu(around.gpu)
+    if around.xids is not None:
+        text = "Xid events that the driver of the card reported since the start, by number."
+        xids = counter("gpu_xid_events", text, ("xid",))
+        for xid, number in around.xids.items():
+            xids.put((str(xid),), number)
+        yield xids
     if around.ups is not None:
         yield from _ups(around.ups)
 

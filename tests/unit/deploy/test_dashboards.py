@@ -31,6 +31,7 @@ NOT_DRAWN = {
     "process_max_fds": "never changes",
     "homerun_plan_gap_ratio": "a promise of the planner: nothing to watch",
     "homerun_plan_mode": "homerun schedule says it in words",
+    "homerun_gpu_xid_events_total": "rare, and the journal tells each in words",
     "homerun_config_last_reload_successful": "HomerunConfigReloadFailed says it; else it is 1",
     "homerun_config_last_reload_success_timestamp_seconds": "the journal tells each reload",
 }

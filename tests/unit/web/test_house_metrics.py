@@ -110,6 +110,15 @@ def test_what_the_ups_does_not_say_is_absent(scraped: Scraped, clock: FakeClock)
     assert "homerun_ups_runtime_seconds" not in values
 
 
+def test_xid_events_are_counted_by_number_and_none_yet_is_no_series(scraped: Scraped) -> None:
+    scraped.around(Surroundings(xids={31: 2, 79: 1}))
+    values = scraped()
+    assert values['homerun_gpu_xid_events_total{xid="31"}'] == 2
+    assert values['homerun_gpu_xid_events_total{xid="79"}'] == 1
+    scraped.around(Surroundings(xids={}))
+    assert not [name for name in scraped() if "xid" in name]
+
+
 def test_a_house_without_ups_and_messages_says_nothing_of_them(scraped: Scraped) -> None:
     scraped.around(Surroundings())
     words = ("_ups_", "_gpu_", "notifications", "storage")
