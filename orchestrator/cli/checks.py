@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import power_checks, price_check, quiet_check, render
+from orchestrator.cli import power_checks, price_check, quiet_check, render, sleep_check
 from orchestrator.cli.check import Check as Check
 from orchestrator.cli.check import State as State
 from orchestrator.cli.groups.version import installed
@@ -72,6 +72,7 @@ def run_all(session: Session) -> Iterator[Check]:
         yield ups(loaded.config)
         yield from meter(session, loaded.config)
         yield from power_checks.run_all(loaded.config.power, session.clock)
+    yield from sleep_check.checks(session, up=up)
     yield gpu()
     yield clock_synchronised()
     yield from lingering(session)

@@ -10,12 +10,16 @@ import random
 from pathlib import Path
 
 from orchestrator.domain import AttemptEnd, Effect, Reason
+from orchestrator.holds.sleep_sense import SleepSense
+from orchestrator.home.logind import Coming, FakeLogind
 from orchestrator.home.oom import FakeOom
 from orchestrator.home.simulated_gpu import SimulatedGpu
 from orchestrator.power.gpu_loss import GpuLoss
+from orchestrator.supervisor import Wake
 from tests.campaign.row import Row
 from tests.campaign.tally import Tally
 from tests.unit.supervisor.rig import Rig
+from trainer.contract import messages as m
 
 _HOUR = 3600.0
 #: an hour back, a day forward, summer time set by hand, a clock of 1970
@@ -28,6 +32,7 @@ def run(seed: int, count: int, root: Path) -> list[Row]:
     tallies = {
         "the clock jumps (fake clock)": _jump,
         "the machine sleeps (fake clock)": _sleep,
+        "the machine says that it sleeps (fake logind)": _announced_sleep,
         "the machine reboots (fake clock)": _reboot,
         "the GPU is lost (simulated card)": _lose_the_card,
         "out of memory in the host (fake kernel)": _run_out_of_memory,
@@ -71,6 +76,36 @@ def _sleep(rig: Rig, chance: random.Random) -> bool:
     rig.clock.suspend(chance.uniform(60.0, 12 * _HOUR))
     rig.settle()
     return rig.kinds().count("suspended") == before + 1 and len(rig.engine.calls) == calls
+
+
+def _announced_sleep(rig: Rig, chance: random.Random) -> bool:
+    """It waits until the trainer has saved and left; training goes on where it was."""
+    supervisor, logind = rig.supervisor, FakeLogind()
+    sense = SleepSense(
+        logind,
+        rig.clock,
+        trainer_lives=lambda: supervisor.life is not None,
+        journal=supervisor.journal,
+    )
+    rig.senses[:] = [sense]
+    logind.open(lambda: supervisor.inbox.put(Wake()))
+    assert supervisor.progress is not None, "it trains"
+    step = supervisor.progress.step
+    logind.announce(Coming.SLEEP)
+    rig.settle()
+    waited = logind.state().waited_for and rig.engine.commands[-1] == m.Stop()
+    rig.clock.advance(chance.uniform(0.1, 4.0))
+    rig.engine.event(m.Stopped(step, "stop"))
+    rig.die("exit code 0")
+    let_go = not logind.state().waited_for
+    rig.clock.suspend(chance.uniform(60.0, 12 * _HOUR))
+    rig.settle()
+    if chance.random() < 0.5:  # else the word gets lost (systemd#30666)
+        logind.announce(Coming.NOTHING)
+    rig.pass_time(10.0)
+    goes_on = rig.engine.running is not None
+    rig.train(step, step + 1)
+    return waited and let_go and goes_on and supervisor.books.total("month", "lost_steps") == 0
 
 
 def _reboot(rig: Rig, chance: random.Random) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli import files, gamemode, helper_install, units
+from orchestrator.cli import files, gamemode, helper_install, logind_conf, units
 from orchestrator.cli.session import Session
 from orchestrator.cli.units import NAME, Installation
 from orchestrator.errors import Refused
@@ -60,7 +60,7 @@ class Target:
             place = Path(home) / "systemd/user" / NAME
         else:
             place = _SYSTEM_DIR / NAME
-        return self.root / place.relative_to("/") if self.root else place
+        return _below(self.root, place)
 
     @property
     def manager(self) -> list[str]:
@@ -121,6 +121,8 @@ def install(
     files.refuse_changed(target.path, text, force)
     files.write(target.path, text.encode())
     click.echo(f"wrote {target.path}")
+    if not target.for_user:
+        _write_patience(root)
     if root is not None:
         return
     if not target.for_user:
@@ -152,6 +154,9 @@ def uninstall(for_user: bool | None, root: Path | None, helper: bool) -> None:
     if root is None and _systemd_runs(target):
         files.call([*target.manager, "disable", "--now", NAME])
     target.path.unlink()
+    patience = _below(root, logind_conf.PATH)
+    if not target.for_user and _is_ours(patience):
+        patience.unlink()
     if root is None and _systemd_runs(target):
         files.call([*target.manager, "daemon-reload"])
     click.echo(f"removed {target.path}; runs and checkpoints stay where they are")
@@ -166,6 +171,25 @@ def _install_gamemode() -> None:
         )
     files.write(path, text.encode())
     click.echo(f"wrote {path}; games started by gamemoderun get the card from now on")
+
+
+def _write_patience(root: Path | None) -> None:
+    """Let suspend and shutdown wait longer. A person's own word on it stays."""
+    path = _below(root, logind_conf.PATH)
+    if path.exists():
+        return
+    files.write(path, logind_conf.TEXT.encode())
+    click.echo(f"wrote {path}: suspend and shutdown wait up to {logind_conf.SECONDS} s")
+    if root is None and files.systemd_runs() and (problem := logind_conf.reload()):
+        click.echo(problem)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == logind_conf.TEXT
+
+
+def _below(root: Path | None, path: Path) -> Path:
+    return root / path.relative_to("/") if root else path
 
 
 def _target(for_user: bool | None, root: Path | None) -> Target:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import units
+from orchestrator.cli import logind_conf, units
 from orchestrator.cli.units import Installation
 from tests.unit.cli.conftest import Run
 
@@ -82,6 +82,37 @@ def test_install_writes_what_print_shows_and_uninstall_removes_it(run: Run, tmp_
     assert path.read_text() == run("service", "print", "--system").output
     assert run("service", "uninstall", "--system", "--root", str(root)).exit_code == 0
     assert not path.exists()
+
+
+def test_a_system_wide_install_lets_suspend_and_shutdown_wait_longer(
+    run: Run, tmp_path: Path
+) -> None:
+    root = tmp_path / "image"
+    drop_in = root / "etc/systemd/logind.conf.d/homerun.conf"
+    done = run("service", "install", "--system", "--root", str(root))
+    assert "suspend and shutdown wait up to 60 s" in done.output
+    assert drop_in.read_text().endswith("[Login]\nInhibitDelayMaxSec=60\n")
+    assert run("service", "uninstall", "--system", "--root", str(root)).exit_code == 0
+    assert not drop_in.exists()
+
+
+def test_what_a_person_says_about_logind_stays(run: Run, tmp_path: Path) -> None:
+    drop_in = tmp_path / "etc/systemd/logind.conf.d/homerun.conf"
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text("[Login]\nInhibitDelayMaxSec=300\n")
+    assert run("service", "install", "--system", "--root", str(tmp_path)).exit_code == 0
+    assert run("service", "uninstall", "--system", "--root", str(tmp_path)).exit_code == 0
+    assert "300" in drop_in.read_text()
+
+
+def test_a_users_own_service_leaves_logind_alone(run: Run, tmp_path: Path) -> None:
+    assert run("service", "install", "--user", "--root", str(tmp_path)).exit_code == 0
+    assert list(tmp_path.rglob("logind.conf.d")) == []
+
+
+def test_the_drop_in_in_deploy_is_the_one_that_install_writes() -> None:
+    shipped = Path(__file__).parents[3] / "deploy/systemd/logind-homerun.conf"
+    assert shipped.read_text() == logind_conf.TEXT
 
 
 def test_a_users_unit_goes_into_the_users_own_place(run: Run, tmp_path: Path) -> None:
