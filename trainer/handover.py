@@ -1,4 +1,4 @@
-"""Handover: slots given to the scribe, the process that writes them to the disk."""
+"""Handover: states given to the scribe, the process that writes them to the disk."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from trainer.checkpoint import priority
+from trainer.checkpoint.ring import Inlet
 from trainer.checkpoint.scribe import Answer, Mandate, Order
 from trainer.clock import Clock
 from trainer.contract.job import Job
@@ -40,6 +42,19 @@ class Handover:
             self._process = self._start()
             self._send(self._mandate.to_line())
         self._send(order.to_line())
+
+    def stream(self, inlet: Inlet) -> None:
+        """Have written what is about to come through the ring, by a process of its own.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        self._end()
+        place = inlet.place
+        self._process = self._start((place.memory, place.channel))
+        inlet.handed_over()
+        self._send(self._mandate.to_line())
+        self._send(place.to_line())
 
     def answer(self, wait_seconds: float = 0.0) -> Answer | None:
         """What became of the order, or None when nobody can say after ``wait_seconds``."""
@@ -76,13 +91,14 @@ class Handover:
     # --- details ----------------------------------------------------------------------------
 
     @staticmethod
-    def _start() -> subprocess.Popen[bytes]:
+    def _start(inherited: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", _MODULE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # not of the terminal's group, nor of one that is killed with the trainer
             start_new_session=True,
+            pass_fds=inherited,
         )
 
     def _send(self, line: str) -> None:

@@ -1,7 +1,8 @@
 """Saver: when a checkpoint is due, and taking it.
 
 A save that is due by schedule goes on beside the training: the slot with the state is given to the
-scribe. All others keep training waiting until they are durable, because somebody waits for that.
+scribe, or where no slot fits the state goes to it through a ring. All others keep training waiting
+until they are durable, because somebody waits for that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from trainer.contract.job import Job
 from trainer.contract.messages import Saved, SaveFailed
 from trainer.flight import Flight, Landed
 from trainer.handover import Handover
+from trainer.inflow import Inflow
 from trainer.interval import Habits
 from trainer.outcome import LeaveError, fenced
 from trainer.resume import Resumed
@@ -62,7 +64,10 @@ class Saver:
         self._snapshots = Snapshots(
             Path(job.run_dir), state.device, announcer, clock, on=job.spec.checkpoint.ram != "off"
         )
-        self._flight = Flight(Path(job.run_dir), self._snapshots, Handover(job, clock), clock)
+        inflow = Inflow(state.device, announcer, clock)
+        self._flight = Flight(
+            Path(job.run_dir), self._snapshots, inflow, Handover(job, clock), clock
+        )
         #: what the next checkpoint replaces, after a rollback
         self._undone: list[str] = []
         #: when all was saved last; a state that is only in memory is overdue
@@ -123,6 +128,8 @@ class Saver:
     def before_update(self) -> None:
         """Returns when the state may change."""
         self._snapshots.join()
+        if self._flight.takes:
+            self._await_ring()
         self.collect()
 
     def begin(self, reason: str) -> None:
@@ -133,7 +140,17 @@ class Saver:
             if self._snapshots.has(self._state.step):
                 self._flight.begin(self._state.step, reason)
                 return
+            if self._flight.stream(self._state.files(), self._manifest(reason)):
+                return
         self.save(reason)
+
+    def _await_ring(self) -> None:
+        before = self._announcer.current
+        self._announcer.phase("checkpoint", "waiting for the writer to take the state")
+        while self._flight.takes:
+            self._flight.press()
+            self._announcer.repeat_phase()
+        self._announcer.phase(before.phase, before.detail, before.fraction)
 
     def collect(self) -> None:
         """Say what has become of the save that goes on beside the training, if it is done.

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.cli import plan_room
+from orchestrator.cli.plan_room import Room
 from orchestrator.planning import estimate_statement as statement
 from orchestrator.planning.estimate import DAY_SECONDS, Estimate, Row
 from orchestrator.planning.estimate_instead import Instead
@@ -14,7 +16,11 @@ _JOULES_PER_KWH = 3.6e6
 
 
 def to_json(
-    answer: Estimate, options: Sequence[Instead], deadline_seconds: float, remarks: list[str]
+    answer: Estimate,
+    options: Sequence[Instead],
+    deadline_seconds: float,
+    remarks: list[str],
+    room: Room,
 ) -> dict[str, Any]:
     """Plain JSON types. None means unknown; money is a decimal as text."""
     wish = answer.wish
@@ -32,8 +38,8 @@ def to_json(
         "needed_flops_per_second": statement.needed_flops_per_second(
             answer.flops, deadline_seconds
         ),
-        "recipes": [_row(row) for row in answer.rows],
-        "instead": [_option(option) for option in options],
+        "recipes": [_row(row, room) for row in answer.rows],
+        "instead": [_option(option, room) for option in options],
         "warnings": statement.warnings(answer),
         "remarks": remarks,
         "assumptions": statement.assumptions(answer),
@@ -69,8 +75,8 @@ def _at_peak(answer: Estimate) -> list[dict[str, float]]:
     ]
 
 
-def _row(row: Row) -> dict[str, Any]:
-    memory = row.memory
+def _row(row: Row, room: Room) -> dict[str, Any]:
+    memory, way = row.memory, plan_room.way(row, room)
     return {
         "recipe": row.storage.name,
         "precision": row.storage.precision,
@@ -91,6 +97,8 @@ def _row(row: Row) -> dict[str, Any]:
         "peak_phase": memory.peak_phase,
         "host_bytes": memory.host,
         "memory_slots_bytes_at_most": 2 * row.checkpoint_bytes,
+        "memory_slots_here": way.slots,
+        "memory_ring_bytes_here": way.ring_bytes,
         "fits": row.fits,
         "misses_bytes": row.misses_bytes,
         "tokens_per_second": row.tokens_per_second,
@@ -106,10 +114,10 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _option(option: Instead) -> dict[str, Any]:
+def _option(option: Instead, room: Room) -> dict[str, Any]:
     return {
         **_run(option.estimate),
-        **_row(option.row),
+        **_row(option.row, room),
         "tokens_per_parameter": option.tokens_per_parameter,
         "expected_loss_nats": option.expected_loss,
     }

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import click
 
-from orchestrator.cli import render
+from orchestrator.cli import plan_room, render
+from orchestrator.cli.plan_room import Room
 from orchestrator.cli.render import Column, Glyphs
 from orchestrator.planning import estimate_statement as statement
 from orchestrator.planning.estimate import DAY_SECONDS, Estimate, Row, Wish
@@ -20,8 +21,8 @@ _UNKNOWN = "?"
 _MEMORY_WORDS = (
     "Memory in GiB. FITS: yes, or by how much it does not. B: sequences in a micro-batch; h: "
     'gradients on the host (memory.gradients = "host"). On top of HOST come up to two copies of '
-    "what SAVE says in shared memory, as far as the machine has room: two, one or none "
-    "([checkpoint] ram)."
+    "what SAVE says in shared memory, as far as the machine has room: two, one or, where not even "
+    "one fits, a ring of 64 to 256 MiB that saves stream through ([checkpoint] ram)."
 )
 
 
@@ -39,7 +40,12 @@ _INSTEAD = _columns(
 
 
 def text(
-    answer: Estimate, options: Sequence[Instead], deadline: float, width: int, glyphs: Glyphs
+    answer: Estimate,
+    options: Sequence[Instead],
+    deadline: float,
+    room: Room,
+    width: int,
+    glyphs: Glyphs,
 ) -> str:
     """Everything that the command prints. ``deadline`` is in seconds from now."""
     blocks = (
@@ -50,6 +56,7 @@ def text(
         render.table(_COST, [_cost(row, answer.wish) for row in answer.rows], width, glyphs),
         [""],
         _wrapped(statement.plain_words(answer, deadline), width),
+        _wrapped([plan_room.words(answer.rows, room)], width),
         _instead(options, deadline, width, glyphs),
         [""],
         [click.style(line, dim=True) for line in _wrapped(_notes(answer), width)],

@@ -32,6 +32,7 @@ from trainer.contract.job import Job
 from trainer.contract.spec import RunSpec
 from trainer.flight import Flight, Landed
 from trainer.handover import Handover
+from trainer.inflow import Inflow
 from trainer.link import ScriptedLink
 from trainer.snapshots import Snapshots
 
@@ -86,7 +87,8 @@ class Ours:
         link = Announcer(ScriptedLink(), CLOCK)
         self.snapshots = Snapshots(self.run_dir, torch.device("cpu"), link, CLOCK, on=True)
         job = Job(RunSpec("bench"), 1, str(self.run_dir), str(root))
-        self._flight = Flight(self.run_dir, self.snapshots, Handover(job, CLOCK), CLOCK)
+        inflow = Inflow(torch.device("cpu"), link, CLOCK)
+        self._flight = Flight(self.run_dir, self.snapshots, inflow, Handover(job, CLOCK), CLOCK)
 
     def begin(self) -> float:
         """A step is done and a save is due; the seconds that the call took."""
@@ -98,8 +100,16 @@ class Ours:
         self._flight.begin(self._step, "schedule")
         return CLOCK.monotonic() - begin
 
+    def stream(self) -> float:
+        """The same on a machine where no slot fits; the seconds that the call took."""
+        self._step += 1
+        begin = CLOCK.monotonic()
+        manifest = Manifest("bench", self._step, 1, CLOCK.now(), "schedule", None, "bench")
+        assert self._flight.stream(self.files, manifest), "not enough memory for a ring"
+        return CLOCK.monotonic() - begin
+
     def copied(self) -> bool:
-        return not self.snapshots.is_copying
+        return not self.snapshots.is_copying and not self._flight.takes
 
     def join(self) -> float:
         """Before the update: the seconds that it waits."""
@@ -200,6 +210,19 @@ def one_round(root: Path, ours: Ours, work: Work, seconds: float) -> dict[str, f
     found["our rate"] = statistics.mean(rates)
     settled()
 
+    # the same through a ring, where a step that is shorter than "ring taken" waits for the rest
+    begun = CLOCK.monotonic()
+    found["ring stall"] = ours.stream()
+    rates = []
+    while not ours.copied():
+        rates.append(work.for_seconds(_LOOK_SECONDS))
+    found["ring taken"] = CLOCK.monotonic() - begun
+    while (landed := ours.look()) is None:
+        rates.append(work.for_seconds(_LOOK_SECONDS))
+    assert landed.entry is not None, landed.message
+    found["ring rate"] = statistics.mean(rates)
+    settled()
+
     state = {"model": files["model"], "optimizer": files["optimizer"]}
     begin = CLOCK.monotonic()
     dcp.save(state, checkpoint_id=root / "dcp")
@@ -272,6 +295,14 @@ def report(rounds: list[dict[str, float]], megabytes: float, head: str) -> str:
             "",
         ),
         ("copy to memory beside it (a shorter step waits), s", spread(all_of("our copy")), "", ""),
+        (
+            "through a ring, where no copy fits: stall of a save, s",
+            spread(all_of("ring stall")),
+            "",
+            "",
+        ),
+        ("  until it has all (a shorter step waits), s", spread(all_of("ring taken")), "", ""),
+        ("  training with it in flight, over without", ratio("ring rate", "rate alone"), "", ""),
         (
             "load from the disk, s",
             spread(all_of("our load")),

@@ -7,8 +7,10 @@ commit      the commit protocol, in one place; torch-free
 catalog     list, verify, retain, quarantine, sweep: the orchestrator's door; torch-free
 safetensor  tensors as safetensors bytes, streamed both ways
 slots       the newest states of a run in shared memory; torch-free
-scribe      the process that writes slots to the disk and outlives its trainer; torch-free
-snapshot    fill: tensors of a step become a slot
+ring        chunks of shared memory that a state streams through where no slot fits; torch-free
+way         slots, ring or neither, by the memory that there is; torch-free
+scribe      the process that writes both to the disk and outlives its trainer; torch-free
+snapshot    fill: tensors of a step become a slot; send: they go through a ring
 writer      save: tensors of a step become a committed checkpoint
 reader      load: a checkpoint becomes tensors, verified on the way
 """

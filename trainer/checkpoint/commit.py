@@ -61,8 +61,8 @@ class Stream:
     name: str
     size_bytes: int
     chunks: Iterable[memoryview]
-    #: what the bytes must prove to be, where somebody has seen them before
-    expected: FileRecord | None = None
+    #: what the bytes must prove to be, where somebody has seen them before; asked after the last
+    expected: Callable[[], FileRecord] | None = None
 
 
 class Guard(Protocol):
@@ -140,7 +140,7 @@ def _write_all(
     for stream in streams:
         path = directory / check_file_name(stream.name)
         record = write_file(path, stream.size_bytes, stream.chunks, disk)
-        if stream.expected and record != stream.expected:
+        if stream.expected and record != stream.expected():
             raise SaveError("damaged", f"{stream.name}: its checksum changed before it was saved")
         files[stream.name] = record
     whole = dataclasses.replace(manifest, files=files)

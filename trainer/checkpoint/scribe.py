@@ -1,10 +1,11 @@
-"""The scribe: a process of its own that writes slots to the disk. Free of torch.
+"""The scribe: a process of its own that writes states to the disk. Free of torch.
 
 ``python -m trainer.checkpoint.scribe`` reads on its standard input one line that says whose scribe
-it is, then one line for each slot, and answers each with one line. It outlives its trainer: at the
-end of its input it finishes what it is at, and leaves. It does not outlive its guardians, the
-daemon above all: when one of them is gone it abandons what it is at. It works at idle priority,
-under a lock of its own, and commits under the trainer's fencing token.
+it is, then one line for each slot or ring, and answers each with one line. It outlives its trainer:
+at the end of its input it finishes what it is at, and leaves; of a ring, what the trainer had not
+passed on before its death is lost, and nothing of that state is committed. It does not outlive its
+guardians, the daemon above all: when one of them is gone it abandons what it is at. It works at
+idle priority, under a lock of its own, and commits under the trainer's fencing token.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from trainer.checkpoint import priority
 from trainer.checkpoint.catalog import Entry, examine
 from trainer.checkpoint.commit import SaveError, Stream, commit
 from trainer.checkpoint.disk import REAL, Disk, fill, reading
-from trainer.checkpoint.format import DamagedError
+from trainer.checkpoint.format import DamagedError, FileRecord, Manifest
 from trainer.checkpoint.lease import Fenced, LeaseError, WriterLock
+from trainer.checkpoint.ring import Outlet, Place
 from trainer.clock import Clock, SystemClock
 from trainer.contract.job import Guardian
 from trainer.lifeline import Lifeline, kill_self
@@ -88,7 +90,7 @@ class Answer:
 
 
 class Scribe:
-    """Writes one slot at a time, as long as its time is not over."""
+    """Writes one state at a time, as long as its time is not over."""
 
     def __init__(
         self, lock: WriterLock, *, disk: Disk = REAL, chunk_bytes: int = _CHUNK_BYTES
@@ -97,7 +99,7 @@ class Scribe:
         self._disk = disk
         self._chunk_bytes = chunk_bytes
         self._deserted = False
-        #: held while a slot is being written
+        #: held while a state is being written
         self._busy = threading.Lock()
 
     def write(self, order: Order) -> Entry:
@@ -115,10 +117,33 @@ class Scribe:
                 slot.manifest, reason=order.reason, parent=order.parent, files={}
             )
             streams = [
-                Stream(name, record.size_bytes, self._read(slot.path / name), record)
+                self._of_slot(slot.path / name, record)
                 for name, record in slot.manifest.files.items()
             ]
-            return commit(self._lock.run_dir, streams, manifest, guard=self, disk=self._disk)
+            return self._commit(streams, manifest)
+
+    def stream(self, place: Place) -> Entry:
+        """Commit what comes through the ring, after the last of it has come; close our end.
+
+        Raises:
+            SaveError: nothing was committed.
+        """
+        outlet = Outlet(place, self)
+        try:
+            with self._busy:
+                manifest, sizes = outlet.head()
+                streams = [_of_ring(outlet, name, size) for name, size in sizes.items()]
+                return self._commit(streams, manifest)
+        except Fenced as error:
+            raise SaveError("fenced", str(error)) from error
+        finally:
+            outlet.close()
+
+    def _commit(self, streams: list[Stream], manifest: Manifest) -> Entry:
+        return commit(self._lock.run_dir, streams, manifest, guard=self, disk=self._disk)
+
+    def _of_slot(self, path: Path, record: FileRecord) -> Stream:
+        return Stream(path.name, record.size_bytes, self._read(path), lambda: record)
 
     def _read(self, path: Path) -> Iterator[memoryview]:
         buffer = memoryview(bytearray(self._chunk_bytes))
@@ -141,6 +166,11 @@ class Scribe:
         os._exit(0)
 
 
+def _of_ring(outlet: Outlet, name: str, size_bytes: int) -> Stream:
+    found: list[FileRecord] = []
+    return Stream(name, size_bytes, outlet.file(size_bytes, found), lambda: found[0])
+
+
 def serve(lines: TextIO, say: Callable[[Answer], None], clock: Clock) -> None:
     """Carry out orders until there are no more.
 
@@ -152,14 +182,17 @@ def serve(lines: TextIO, say: Callable[[Answer], None], clock: Clock) -> None:
     if mandate.guardians:
         Lifeline(mandate.guardians, scribe.desert).start()
     for line in lines:
-        order = Order(**json.loads(line))
         begin = clock.monotonic()
         try:
-            name = scribe.write(order).name
+            name = _carry_out(scribe, json.loads(line)).name
         except SaveError as error:
             say(Answer(kind=error.kind, message=error.message))
         else:
             say(Answer(name, clock.monotonic() - begin))
+
+
+def _carry_out(scribe: Scribe, plain: dict[str, Any]) -> Entry:
+    return scribe.write(Order(**plain)) if "slot" in plain else scribe.stream(Place(**plain))
 
 
 def _say(answer: Answer) -> None:

@@ -124,7 +124,7 @@ def count_for(state_bytes: int, free_bytes: int) -> int:
     return max(0, min(len(NAMES), free_bytes // max(1, state_bytes)))
 
 
-def free_bytes(run_dir: Path) -> int:
+def free_bytes(run_dir: Path | None = None) -> int:
     """What slots may take now, those that this run has included."""
     try:
         space = os.statvfs(SHM)
@@ -133,8 +133,13 @@ def free_bytes(run_dir: Path) -> int:
     in_shm = space.f_bavail * space.f_frsize
     total, available = _memory_bytes()
     reserve = max(_LEAST_RESERVE_BYTES, total // _RESERVE_SHARE)
-    own = sum(_taken_bytes(path) for path in _filled(run_dir))
+    own = sum(_taken_bytes(path) for path in _filled(run_dir)) if run_dir else 0
     return own + max(0, min(in_shm, available - reserve))
+
+
+def available_bytes() -> int:
+    """What programs could still get without swapping."""
+    return _memory_bytes()[1]
 
 
 def _taken_bytes(slot: Path) -> int:

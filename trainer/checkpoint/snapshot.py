@@ -1,4 +1,4 @@
-"""fill: the live tensors of a step become a whole slot in shared memory."""
+"""fill: the live tensors of a step become a whole slot in memory; send: they go by a ring."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from trainer.checkpoint.catalog import Entry, entry_of
 from trainer.checkpoint.commit import pour
 from trainer.checkpoint.disk import REAL
 from trainer.checkpoint.format import MANIFEST, SUFFIX, FileRecord, Manifest, encode_manifest
+from trainer.checkpoint.ring import Inlet
 
 #: copied at once; small enough that the checksum still finds it in the processor's cache
 CHUNK_BYTES = 4 << 20
@@ -71,6 +72,29 @@ def _mark(slot: Path, text: bytes) -> None:
     beside = slot / f"{MANIFEST}.new"
     beside.write_bytes(text)
     beside.replace(slot / MANIFEST)
+
+
+def send(
+    inlet: Inlet,
+    files: Mapping[str, Mapping[str, Tensor]],
+    manifest: Manifest,
+    fetch: Callable[[Tensor], Tensor] = Tensor.cpu,
+) -> None:
+    """Pass tensors on to the writer; when this returns the ring has taken all of them.
+
+    Args:
+        files: tensors by file name without suffix, then by tensor name; unchanged until the
+            return.
+        manifest: all about the state but ``files``.
+        fetch: brings a piece of a tensor to host memory.
+
+    Raises:
+        OSError: the writer is gone.
+    """
+    sizes = {name + SUFFIX: safetensor.size_bytes(tensors) for name, tensors in files.items()}
+    inlet.begin(sizes, manifest)
+    for tensors in files.values():
+        inlet.end_file(pour(safetensor.chunks(tensors, CHUNK_BYTES, fetch), inlet.put))
 
 
 class SideStream:

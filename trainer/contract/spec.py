@@ -147,7 +147,9 @@ class CheckpointSpec:
     #: newest generations kept, never fewer than two
     keep: int = field(default=3, metadata=_at_least(2, 1000))
     #: one of RAM_TIERS. "auto" copies the state of each step to shared memory, where no kill of a
-    #: process takes it away: to two slots where the machine has room for two, else to one or none
+    #: process takes it away: to two slots where the machine has room for two, else to one or none.
+    #: Where there is none, and when "off", checkpoints stream to the disk through a ring of at most
+    #: 256 MiB
     ram: str = "auto"
     #: one of WRITERS: who writes the checkpoints that are due by schedule. "process" is one that
     #: outlives the trainer, while training goes on; "auto" has it write states that are not small

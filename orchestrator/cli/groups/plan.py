@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import plan_json, plan_measured, plan_tariff, plan_text, sizes
+from orchestrator.cli import plan_json, plan_measured, plan_room, plan_tariff, plan_text, sizes
 from orchestrator.cli.plan_curve import curve_of
 from orchestrator.cli.session import Session, config_option, emit, json_option
 from orchestrator.errors import Invalid
@@ -66,14 +66,14 @@ def plan(session: Session, /, config: Path | None, as_json: bool, **given: Any) 
         deadline = sizes.parse_deadline(asked.deadline, session.now())
     wish, remarks = _wish(session, asked, deadline)
     answer, options = estimate(wish), instead(wish, deadline)
-    curve = curve_of(session, answer, deadline)
+    curve, room = curve_of(session, answer, deadline), plan_room.of_this_machine()
     if as_json:
-        plain = plan_json.to_json(answer, options, deadline, remarks)
+        plain = plan_json.to_json(answer, options, deadline, remarks, room)
         emit("plan", {**plain, "curve": curve.to_json()})
         return
     for remark in remarks:
         click.echo(remark, err=True)
-    click.echo(plan_text.text(answer, options, deadline, session.width, session.glyphs))
+    click.echo(plan_text.text(answer, options, deadline, room, session.width, session.glyphs))
     if drawn := curve.lines(session.glyphs.full):
         click.echo("\n" + "\n".join(drawn))
 

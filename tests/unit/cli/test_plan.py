@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import domain as d
-from orchestrator.cli import plan_measured
+from orchestrator.cli import plan_measured, plan_room
 from tests.unit.cli import api_double as api
 from tests.unit.cli.api_double import Answer, ApiDouble
 from tests.unit.cli.conftest import Run
@@ -338,3 +338,33 @@ def test_a_daemon_that_talks_nonsense_does_not_stop_a_plan(double: ApiDouble, ru
     assert row_of(planned(run, *THE_RUN[1:]), "bf16")["speed_source"] == "assumed"
     double.set("GET", "status", Answer({"run": {"name": "x"}}))
     assert row_of(planned(run, *THE_RUN[1:]), "bf16")["speed_source"] == "assumed"
+
+
+@pytest.mark.parametrize(
+    ("copies", "available", "slots", "ring", "words"),
+    [
+        (2.5, 64 << 30, 2, 0, "From two copies in memory: int8."),
+        (1.5, 64 << 30, 1, 0, "From one copy in memory: int8."),
+        (0.5, 8 << 30, 0, 256 << 20, "Through a ring of 256 MiB: int8."),
+        (0.0, 2 << 30, 0, 128 << 20, "Through a ring of 128 MiB: int8."),
+        (0.0, 0, 0, 0, "Training stops while they are written: int8."),
+    ],
+)
+def test_it_says_how_saves_go_on_this_machine(
+    no_daemon: str,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    copies: float,
+    available: int,
+    slots: int,
+    ring: int,
+    words: str,
+) -> None:
+    before = row_of(planned(run, *THE_RUN[1:], "--recipe", "int8"), "int8")
+    # beside what the training itself takes of the host
+    host, size = before["host_bytes"], before["checkpoint_bytes"]
+    room = plan_room.Room(host + int(copies * size), host + available)
+    monkeypatch.setattr(plan_room, "of_this_machine", lambda: room)
+    assert words in " ".join(run(*THE_RUN, "--recipe", "int8").stdout.split())
+    row = row_of(planned(run, *THE_RUN[1:], "--recipe", "int8"), "int8")
+    assert (row["memory_slots_here"], row["memory_ring_bytes_here"]) == (slots, ring)
