@@ -16,6 +16,7 @@ from orchestrator.decide import Policy
 from orchestrator.domain import DaemonView
 from orchestrator.engine.client import EngineClient
 from orchestrator.engine.process import runtime_dir
+from orchestrator.engine.pulse import Patience
 from orchestrator.errors import Misconfigured
 from orchestrator.holds.busy_sense import BusySense
 from orchestrator.holds.disk_sense import DiskSense
@@ -125,6 +126,8 @@ def assemble(config: Config, paths: Paths, stack: contextlib.ExitStack) -> Daemo
             runtime_dir=runtime,
             notify=notify,
             clock=clock,
+            object_store_bytes=config.engine.object_store_bytes,
+            patience=Patience(config.engine.hung_after, config.engine.start_timeout),
         ),
         clock=clock,
         meter=meter_for(gpu, config.power, config.ups, clock, stack),

@@ -11,11 +11,12 @@ import sys
 import threading
 from pathlib import Path
 
-from orchestrator.engine import process, sweep, wire
+from orchestrator.engine import process, pulse, sweep, wire
 from orchestrator.engine.base import EngineLost, EngineReady, Notify, TrainerEvent, TrainerExited
 from orchestrator.engine.launcher import Place
 from orchestrator.engine.log import BoundedLog
 from orchestrator.engine.process import Identity
+from orchestrator.engine.pulse import Patience
 from orchestrator.home.clock import Clock
 from trainer.contract.job import Job
 from trainer.contract.messages import Command, ProtocolError
@@ -44,6 +45,7 @@ class EngineClient:
         worker_module: str = Place.worker_module,
         object_store_bytes: int = Place.object_store_bytes,
         answer_seconds: float = 3.0,
+        patience: Patience = Place.patience,
     ) -> None:
         """Nothing is started yet.
 
@@ -52,13 +54,14 @@ class EngineClient:
             state_dir: holds engine.log and engine.json; names this daemon's processes.
             runtime_dir: short and private, see ``process.runtime_dir``.
             answer_seconds: how long a kill may take before the engine itself is killed.
+            patience: how long the engine process and parts of Ray may be silent.
 
         Raises:
             Misconfigured: ``runtime_dir`` is too long for Unix sockets.
         """
         process.check_length(runtime_dir)
         self._kind = kind
-        self._place = Place(state_dir, runtime_dir, worker_module, object_store_bytes)
+        self._place = Place(state_dir, runtime_dir, worker_module, object_store_bytes, patience)
         self._notify = notify
         self._clock = clock
         self._answer_seconds = answer_seconds
@@ -137,6 +140,7 @@ class _Session:
         self._running: int | None = None
         self._kill_reason = ""
         self._closing = False
+        self._ready = False
         self._cause = ""
         self._reports = 0
 
@@ -231,14 +235,32 @@ class _Session:
         poller = select.poll()
         poller.register(fd, select.POLLIN)
         poller.register(self._pidfd, select.POLLIN)
+        period = self._place.patience.period_seconds
+        quiet = 0
         while True:
-            ready = {item for item, _ in poller.poll()}
+            # counted by waits and not by the clock: what was stopped with its engine must not
+            # find, when both run again, that the engine has been silent for long
+            ready = {item for item, _ in poller.poll(period * 1000)}
             data = _read_available(fd)
             if data:
+                quiet = 0
                 for line in lines.feed(data):
                     self._take(wire.decode_report(line))
             elif data == b"" or self._pidfd in ready:
                 return
+            else:
+                quiet += 1
+                self._judge_silence(quiet * period)
+
+    def _judge_silence(self, seconds: float) -> None:
+        patience = self._place.patience
+        if self._ready and seconds >= patience.hung_after_seconds:
+            problem = "the engine process does not answer"
+        elif not self._ready and seconds >= patience.ready_seconds:
+            problem = f"the engine process did not become ready in {seconds:.0f} s"
+        else:
+            return
+        self._kill_host(f"{problem}: {pulse.state_in_words(self._host.pid)}")
 
     def _take(self, report: wire.Report) -> None:
         self._reports += 1
@@ -254,6 +276,7 @@ class _Session:
             case wire.Spawned(_, identity):
                 self._remember([identity])
             case EngineReady(pids):
+                self._ready = True
                 parts = [process.identify(pid) for pid in pids.values()]
                 self._remember([part for part in parts if part])
                 self._notify(report)
@@ -301,6 +324,8 @@ class _Session:
             "runtime-dir": place.runtime_dir,
             "worker-module": place.worker_module,
             "object-store-bytes": place.object_store_bytes,
+            "hung-after-seconds": place.patience.hung_after_seconds,
+            "start-seconds": place.patience.start_seconds,
             "daemon-pid": own.pid,
             "daemon-start-ticks": own.start_ticks,
         }

@@ -17,10 +17,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from orchestrator.engine import process, sweep, wire
+from orchestrator.engine import process, pulse, sweep, wire
 from orchestrator.engine.base import EngineReady, TrainerEvent, TrainerExited
 from orchestrator.engine.launcher import Launcher, LaunchError, Place, Ticket
 from orchestrator.engine.process import Identity
+from orchestrator.engine.pulse import Asked, Patience
+from orchestrator.engine.reporter import Reporter
 from orchestrator.engine.trainer_socket import TrainerSocket
 from orchestrator.home.clock import Clock, SystemClock
 from trainer.checkpoint import catalog
@@ -39,32 +41,6 @@ _ROUND_SECONDS = 0.1
 _CHUNK_BYTES = 1 << 16
 #: of 1000; inherited by all that the engine starts
 _OOM_SCORE = 300
-
-
-class Reporter:
-    """The line up to the daemon; a daemon that is gone is noticed on stdin, not here."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def say(self, report: wire.Report, *, last: bool = False) -> None:
-        """Write one report; nothing is said any more after the last one."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = last
-            data = memoryview(wire.encode_report(report))
-            try:
-                while data:
-                    data = data[os.write(self._fd, data) :]
-            except OSError:
-                self._closed = True
-
-    def mute(self) -> None:
-        """Say nothing from now on; does not wait for a report that is being written."""
-        self._closed = True
 
 
 @dataclasses.dataclass
@@ -108,7 +84,7 @@ class Host:
         """Bring the launcher up, report ready, begin what was ordered meanwhile."""
         self._socket.serve()
         try:
-            pids = launcher.open(self.watch)
+            pids = launcher.open(self)
         except LaunchError as error:
             self.lose(str(error))
         except Exception as error:
@@ -123,11 +99,25 @@ class Host:
             waiting, self._waiting = self._waiting, []
         for job in waiting:
             self.start(job)
+        threading.Thread(target=self._say_alive, name="alive", daemon=True).start()
+
+    def _say_alive(self) -> None:
+        while True:
+            self._reporter.say(wire.Alive())
+            self._clock.sleep(self._place.patience.period_seconds)
 
     def watch(self, name: str, part: Identity) -> None:
         """End everything as soon as this process is gone."""
         self._vital.append((name, part))
         threading.Thread(target=self._guard, args=(name, part), name=name, daemon=True).start()
+
+    def feel_pulse(self, part: Identity, asked: Asked) -> None:
+        """End everything as soon as this process hangs."""
+        threading.Thread(target=self._feel, args=(part, asked), name="pulse", daemon=True).start()
+
+    def _feel(self, part: Identity, asked: Asked) -> NoReturn:
+        pulse.wait_until_hung(asked, self._place.patience, self._clock)
+        self.lose(f"the {asked.title} does not answer: {pulse.state_in_words(part.pid)}")
 
     def _guard(self, name: str, part: Identity) -> NoReturn:
         pidfd = process.open_pidfd(part)
@@ -198,6 +188,8 @@ class Host:
         self._end_writer(job)
         try:
             cause = launcher.run(job, ticket)
+        except LaunchError as error:
+            self.lose(str(error))
         except Exception as error:
             cause = f"could not be started: {type(error).__name__}: {error}"
         # what the trainer had started goes with it
@@ -364,6 +356,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--runtime-dir", type=Path, required=True)
     parser.add_argument("--worker-module", default=Place.worker_module)
     parser.add_argument("--object-store-bytes", type=int, default=Place.object_store_bytes)
+    parser.add_argument("--hung-after-seconds", type=float, required=True)
+    parser.add_argument("--start-seconds", type=float, required=True)
     parser.add_argument("--daemon-pid", type=int, required=True)
     parser.add_argument("--daemon-start-ticks", type=int, required=True)
     return parser.parse_args(arguments)
@@ -378,7 +372,11 @@ def main(arguments: Sequence[str]) -> None:
     orders, reports = take_the_lines()
     clock = SystemClock()
     place = Place(
-        options.state_dir, options.runtime_dir, options.worker_module, options.object_store_bytes
+        options.state_dir,
+        options.runtime_dir,
+        options.worker_module,
+        options.object_store_bytes,
+        Patience(options.hung_after_seconds, options.start_seconds),
     )
     mark = sweep.Mark(os.environ[sweep.MARKER], process.own_identity())
     host = Host(place, daemon, mark, Reporter(reports), clock)

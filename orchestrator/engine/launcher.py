@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.engine.process import Identity
+from orchestrator.engine.pulse import PATIENCE, Asked, Patience
 from trainer.contract.job import Job
 
-#: called with a name and a process without which the engine cannot go on
-Watch = Callable[[str, Identity], None]
+
+class Watcher(Protocol):
+    """Ends everything when a process fails without which the engine cannot go on."""
+
+    def watch(self, name: str, part: Identity) -> None:
+        """From now on the part must live."""
+
+    def feel_pulse(self, part: Identity, asked: Asked) -> None:
+        """From now on the part must answer; not yet while it comes up, see ``Patience``."""
 
 
 class LaunchError(Exception):
@@ -29,6 +37,7 @@ class Place:
     #: the module that holds ``serve(job) -> int`` and can be run with ``python -m``
     worker_module: str = "trainer.worker"
     object_store_bytes: int = 80_000_000
+    patience: Patience = PATIENCE
 
     @property
     def socket(self) -> Path:
@@ -71,7 +80,7 @@ class Ticket:
 class Launcher(Protocol):
     """Runs one trainer at a time."""
 
-    def open(self, watch: Watch) -> dict[str, int]:
+    def open(self, watcher: Watcher) -> dict[str, int]:
         """Get ready; may block for many seconds.
 
         Returns:
@@ -86,6 +95,9 @@ class Launcher(Protocol):
 
         Returns:
             In words how it ended; its process is gone by then.
+
+        Raises:
+            LaunchError: nothing can be started any more; the engine is lost.
         """
 
     def own_processes(self, trainer: Identity | None) -> set[Identity]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from orchestrator.engine import process, tether
-from orchestrator.engine.launcher import Place, Ticket, Watch
+from orchestrator.engine.launcher import Place, Ticket, Watcher
 from orchestrator.engine.process import Identity
 from trainer.contract.job import Job
 
@@ -18,7 +18,7 @@ class LocalLauncher:
     def __init__(self, place: Place) -> None:
         self._place = place
 
-    def open(self, watch: Watch) -> dict[str, int]:
+    def open(self, watcher: Watcher) -> dict[str, int]:
         """Nothing needs to be started."""
         return {}
 

@@ -6,6 +6,7 @@ ports, of the driver's and of the workers', is bound to 127.0.0.1.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -17,16 +18,23 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.engine import process, tether
-from orchestrator.engine.launcher import LaunchError, Place
+from orchestrator.engine import process, pulse, tether
+from orchestrator.engine.launcher import LaunchError, Place, Watcher
 from orchestrator.engine.process import Identity
+from orchestrator.engine.question import Question
 from orchestrator.home.clock import Clock
 
 LOOPBACK = "127.0.0.1"
-_POLL_SECONDS = 0.05
-_START_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+#: for `ray start` to say why it has ended its parts again
+_REASON_SECONDS = 5.0
 #: the parts that the engine cannot live without
 VITAL = ("gcs_server", "raylet")
+#: cheap calls that go through each part's main event loop
+_QUESTIONS = {
+    "gcs_server": ("GCS", "/ray.rpc.NodeInfoGcsService/CheckAlive"),
+    "raylet": ("raylet", "/ray.rpc.NodeManagerService/IsLocalWorkerDead"),
+}
 _TITLES = {
     "gcs_server": ("gcs/gcs_server",),
     "raylet": ("raylet/raylet",),
@@ -81,11 +89,17 @@ def gpu_count(env: Mapping[str, str]) -> int:
     return min(count, len([item for item in visible.split(",") if item.strip() not in ("", "-1")]))
 
 
-def command(place: Place, port: int, gpus: int, spare_ports: list[int]) -> list[str]:
-    """The lean head on the loopback interface; it lives as long as this command does."""
+def command(place: Place, ports: Mapping[str, int], gpus: int, spare_ports: list[int]) -> list[str]:
+    """The lean head on the loopback interface; it lives as long as this command does.
+
+    Args:
+        ports: of each vital part.
+    """
     arguments = {
         "node-ip-address": LOOPBACK,
-        "port": port,
+        "port": ports["gcs_server"],
+        # a free one of our choice, so that it can be asked whether it answers
+        "node-manager-port": ports["raylet"],
         # nothing listens there as long as the dashboard is off, but Ray insists on a free one
         "dashboard-port": spare_ports[0],
         # 0: any free one; without ray[default] nothing listens there either
@@ -130,7 +144,8 @@ class RayHead:
         self._place = place
         self._clock = clock
         self._log = place.runtime_dir / "ray-start.log"
-        self.port, *self._spare_ports = free_ports(3)
+        self.port, raylet_port, *self._spare_ports = free_ports(4)
+        self._ports = {"gcs_server": self.port, "raylet": raylet_port}
         self.token_file = place.runtime_dir / "token"
         self.gpus = 0
         self._child: subprocess.Popen[bytes] | None = None
@@ -144,7 +159,7 @@ class RayHead:
         self._write_token()
         env = environment(os.environ, self.token_file)
         self.gpus = gpu_count(env)
-        line = command(self._place, self.port, self.gpus, self._spare_ports)
+        line = command(self._place, self._ports, self.gpus, self._spare_ports)
         with self._log.open("wb") as log:
             self._child = subprocess.Popen(
                 tether.tethered(line),
@@ -158,34 +173,61 @@ class RayHead:
             raise LaunchError(f"ray start ended at once: {self.last_words()}")
         return identity
 
-    def wait_for_gcs(self) -> None:
-        """Wait until the head's port accepts connections.
+    def wait_up(self, watcher: Watcher) -> dict[str, Identity]:
+        """Wait until the vital parts are there and the GCS accepts connections.
+
+        The pulse of each is felt as soon as it is seen, so that one which hangs meanwhile is named.
+
+        Returns:
+            The vital parts, parents first.
 
         Raises:
-            LaunchError: `ray start` ended, or a minute passed.
+            LaunchError: `ray start` or a part ended, or ``Patience.up_seconds`` passed.
         """
-        assert self._child is not None
-        deadline = self._clock.monotonic() + _START_SECONDS
+        limit = self._place.patience.up_seconds
+        deadline = self._clock.monotonic() + limit
+        seen: dict[str, Identity] = {}
         while self._clock.monotonic() < deadline:
-            if self._child.poll() is not None:
-                raise LaunchError(f"ray start ended: {self.last_words()}")
-            try:
-                socket.create_connection((LOOPBACK, self.port), timeout=1.0).close()
-            except OSError:
-                self._clock.sleep(_POLL_SECONDS)
-            else:
-                return
-        raise LaunchError(f"Ray did not come up in {_START_SECONDS:.0f} s: {self.last_words()}")
-
-    def wait_for_parts(self) -> dict[str, Identity]:
-        """The head's processes by what they are, as soon as the vital ones exist."""
-        deadline = self._clock.monotonic() + _START_SECONDS
-        while self._clock.monotonic() < deadline:
+            self._must_go_on(seen)
             parts = self.parts()
-            if all(name in parts for name in VITAL):
-                return parts
+            for name in [name for name in VITAL if name in parts and name not in seen]:
+                seen[name] = parts[name]
+                watcher.feel_pulse(parts[name], self._question(name))
+            if len(seen) == len(VITAL) and self._accepts():
+                return {name: seen[name] for name in VITAL}
             self._clock.sleep(_POLL_SECONDS)
-        raise LaunchError(f"Ray came up without {', '.join(VITAL)}: {self.last_words()}")
+        raise LaunchError(f"Ray did not come up in {limit:.0f} s: {self._what_is_missing(seen)}")
+
+    def _must_go_on(self, seen: Mapping[str, Identity]) -> None:
+        assert self._child is not None
+        dead = [name for name, part in seen.items() if process.identify(part.pid) != part]
+        if dead:
+            # it may have ended them itself, and its own last words say more
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(_REASON_SECONDS)
+        if self._child.poll() is not None:
+            raise LaunchError(f"ray start ended: {self.last_words()}")
+        if dead:
+            raise LaunchError(f"{dead[0]} is gone while Ray comes up")
+
+    def _accepts(self) -> bool:
+        try:
+            socket.create_connection((LOOPBACK, self.port), timeout=1.0).close()
+        except OSError:
+            return False
+        return True
+
+    def _question(self, name: str) -> Question:
+        title, method = _QUESTIONS[name]
+        return Question(title, self._ports[name], method, self.token_file, self._clock)
+
+    def _what_is_missing(self, seen: Mapping[str, Identity]) -> str:
+        assert self._child is not None
+        missing = [_QUESTIONS[name][0] for name in VITAL if name not in seen]
+        if not missing:
+            return f"the GCS listens nowhere; {self.last_words()}"
+        starter = pulse.state_in_words(self._child.pid)
+        return f"no {' and no '.join(missing)}; of ray start: {starter}; {self.last_words()}"
 
     def parts(self) -> dict[str, Identity]:
         """The processes below ``ray start`` that are known by name."""

@@ -17,9 +17,9 @@ from typing import Any
 import ray
 
 from orchestrator.engine import process
-from orchestrator.engine.launcher import Place, Ticket, Watch
+from orchestrator.engine.launcher import LaunchError, Place, Ticket, Watcher
 from orchestrator.engine.process import Identity
-from orchestrator.engine.ray_head import LOOPBACK, VITAL, RayHead
+from orchestrator.engine.ray_head import LOOPBACK, RayHead
 from trainer.contract import job as jobs
 from trainer.contract.job import Job
 
@@ -61,12 +61,10 @@ class RayLauncher:
         self._place = place
         self._head = head
 
-    def open(self, watch: Watch) -> dict[str, int]:
+    def open(self, watcher: Watcher) -> dict[str, int]:
         """See ``Launcher.open``. The head was started before; here it is waited for."""
-        self._head.wait_for_gcs()
-        for name, part in self._head.wait_for_parts().items():
-            if name in VITAL:
-                watch(name, part)
+        for name, part in self._head.wait_up(watcher).items():
+            watcher.watch(name, part)
         ray.init(
             address=f"{LOOPBACK}:{self._head.port}",
             log_to_driver=False,
@@ -108,8 +106,11 @@ class RayLauncher:
         return options(TrainerActor).remote()
 
     def _follow(self, actor: Any, job: Job, ticket: Ticket) -> str:
+        limit = self._place.patience.start_seconds
         try:
-            identity = Identity(*ray.get(actor.identify.remote()))
+            identity = Identity(*ray.get(actor.identify.remote(), timeout=limit))
+        except ray.exceptions.GetTimeoutError:
+            raise LaunchError(f"Ray did not start the trainer's process in {limit:.0f} s") from None
         except Exception as error:
             _end(actor)
             return f"Ray could not start the trainer: {_first_line(error)}"

@@ -70,8 +70,13 @@ class Losing:
     cause: str
 
 
+@dataclass(frozen=True)
+class Alive:
+    """The engine process runs; said again and again once it is ready."""
+
+
 Order = StartOrder | CommandOrder | KillOrder | ShutdownOrder
-Report = EngineReady | TrainerEvent | TrainerExited | Spawned | Answer | Losing
+Report = EngineReady | TrainerEvent | TrainerExited | Spawned | Answer | Losing | Alive
 
 
 def encode_order(order: Order) -> bytes:
@@ -122,6 +127,8 @@ def encode_report(report: Report) -> bytes:
             return _line({"say": "answer", "request": request})
         case Losing(cause):
             return _line({"say": "losing", "cause": cause})
+        case Alive():
+            return _line({"say": "alive"})
 
 
 def decode_report(line: bytes) -> Report:
@@ -143,6 +150,8 @@ def decode_report(line: bytes) -> Report:
                 return Answer(int(plain["request"]))
             case "losing":
                 return Losing(str(plain["cause"]))
+            case "alive":
+                return Alive()
             case other:
                 raise ProtocolError(f"unknown report {other!r}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from orchestrator import places
 from orchestrator.durations import format_seconds
+from orchestrator.engine.pulse import PATIENCE
 from orchestrator.errors import Misconfigured
 from orchestrator.holds.quiet_hours import QuietHoursConfig
 from orchestrator.settings.card_config import GpuBusyConfig, ThermalConfig
@@ -30,6 +31,8 @@ from trainer.contract import toml
 
 #: Ray refuses an object store below 75 MiB
 _SMALLEST_OBJECT_STORE_BYTES = 75 * 1024 * 1024
+#: of a tenth of it a process that is only slow must be able to answer
+_LEAST_PATIENCE_SECONDS = 4.0
 #: the keys whose relative paths count from the file
 _PATHS = (
     ("daemon", "state_dir"),
@@ -122,6 +125,17 @@ class EngineConfig(Section):
         strict=True,
         ge=_SMALLEST_OBJECT_STORE_BYTES,
         description="Shared memory for Ray's object store; nothing large ever goes through it.",
+    )
+    hung_after: Duration = Field(
+        default=PATIENCE.hung_after_seconds,
+        ge=_LEAST_PATIENCE_SECONDS,
+        description="The engine process, Ray's raylet or its GCS, silent for so long, is killed "
+        "with all of Ray and started again; the run goes on from memory.",
+    )
+    start_timeout: Duration = Field(
+        default=PATIENCE.start_seconds,
+        ge=_LEAST_PATIENCE_SECONDS,
+        description="The same while raylet and GCS come up, and for Ray to start a trainer.",
     )
 
 

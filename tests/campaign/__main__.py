@@ -106,10 +106,12 @@ def _write(folder: Path, rows: Sequence[Row], seconds: float, options: argparse.
 {_sums(rows)}; {seconds:,.0f} s, seed {options.seed}.
 
 Lost is the computing that had to be done again; for a hang it is the time until training went
-on, of which the trainer's own limit (`daemon.stall_after`) is 4 s here. A result is wrong when the
-final weights or optimizer differ by a byte from those of a run that nobody disturbed, or when
-anything that had been acknowledged was gone. The model is tiny and saves many times a second, so
-that a kill meets every state; what a real run loses at most is `checkpoint.most_lost_seconds`.
+on, of which the limit of a trainer (`daemon.stall_after`) is 4 s here, that of the engine process
+and parts of Ray (`engine.hung_after`) 6 s, and 20 s while they start. A result is wrong when the
+final weights or optimizer differ by a byte from those of a run that nobody disturbed, when anything
+that had been acknowledged was gone, or when the journal does not name what hung. The model is tiny
+and saves many times a second, so that a kill meets every state; what a real run loses at most is
+`checkpoint.most_lost_seconds`.
 
 {table(rows)}
 """

@@ -64,13 +64,19 @@ def _local(seed: int, count: int, root: Path) -> list[Row]:
 def _ray(seed: int, count: int, root: Path) -> list[Row]:
     from tests.campaign import house_faults
 
-    return house_faults.kills(seed, count, root, "ray", steps=4000)
+    return house_faults.kills(seed, count, root, "ray", steps=1500)
 
 
 def _hangs(seed: int, count: int, root: Path) -> list[Row]:
-    from tests.campaign import house_faults
+    from tests.campaign import house_hangs
 
-    return house_faults.hangs(seed, count, root, "local", steps=2000 if count > 4 else 400)
+    return house_hangs.hangs(seed, count, root, "local", steps=2000 if count > 4 else 400)
+
+
+def _ray_hangs(seed: int, count: int, root: Path) -> list[Row]:
+    from tests.campaign import house_hangs
+
+    return house_hangs.hangs(seed, count, root, "ray", steps=1500)
 
 
 def _crash_states(seed: int, count: int, root: Path) -> list[Row]:
@@ -96,6 +102,7 @@ SECTIONS = (
     Section("daemon-kills", _local, long=36, short=3),
     Section("ray-kills", _ray, long=20, short=0),
     Section("hangs", _hangs, long=10, short=2),
+    Section("ray-hangs", _ray_hangs, long=12, short=0),
     Section("store-kills", _store, long=120, short=8),
     Section("copy-kills", _copies, long=120, short=8),
     Section("crash-states", _crash_states, long=6000, short=300),

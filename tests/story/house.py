@@ -55,6 +55,10 @@ def _word(number: int) -> str:
     return stem + _WORDS[number // 7 % len(_WORDS)][:3] if number % 3 else stem
 
 
+def _lines(options: dict[str, str]) -> str:
+    return "\n".join(f"{key} = {value}" for key, value in options.items())
+
+
 def write_corpus(folder: Path, documents: int = 300) -> None:
     """A few hundred short texts, the same every time."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +115,7 @@ class House:
     root: Path
     engine: str = "local"
     daemon_options: dict[str, str] = field(default_factory=dict)
+    engine_options: dict[str, str] = field(default_factory=dict)
     #: further tables of homerun.toml
     tables: str = ""
     #: where its system bus is; as it is, nowhere: no test's daemon delays this machine's own sleep
@@ -127,10 +132,10 @@ class House:
             "drain_timeout": '"60s"',
             **self.daemon_options,
         }
-        lines = "\n".join(f"{key} = {value}" for key, value in options.items())
+        engine = _lines({"kind": f'"{self.engine}"', **self.engine_options})
         self.config.write_text(
-            f'[daemon]\nstate_dir = "{self.state}"\n{lines}\n'
-            f'[engine]\nkind = "{self.engine}"\n[web]\nport = 0\n{self.tables}\n',
+            f'[daemon]\nstate_dir = "{self.state}"\n{_lines(options)}\n'
+            f"[engine]\n{engine}\n[web]\nport = 0\n{self.tables}\n",
             encoding="utf-8",
         )
 

@@ -1,4 +1,4 @@
-"""Any part of the engine may die: training goes on from the last checkpoint, one trainer alive."""
+"""Any part of the engine may die or hang: training goes on, with one trainer alive."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from tests.story.conftest import Undisturbed
 from tests.story.house import House, digest, trainer_pid, wait_for
 
 STEPS = 1600
+#: short, but a busy machine must be able to answer in three quarters of it
+HUNG_SECONDS = 6
 
 
 @pytest.fixture(scope="module")
 def ray_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """One daemon on Ray for all the deaths; the run ends with the last of them."""
-    house = House(tmp_path_factory.mktemp("ray") / "house", engine="ray")
+    options = {"hung_after": f'"{HUNG_SECONDS}s"'}
+    house = House(tmp_path_factory.mktemp("ray") / "house", engine="ray", engine_options=options)
     house.start()
     house.submit(steps=STEPS)
     yield house
@@ -73,6 +76,24 @@ def test_a_dead_part_of_the_engine_costs_only_a_restart(
     assert trainers_alive(ray_house) == [trainer_pid(after)], ray_house.journal()[-5:]
     ended = [a for a in ray_house.run_record()["attempts"] if a["number"] == attempt]
     assert ended[0]["cause"]
+
+
+@pytest.mark.parametrize(
+    ("part_of_ray", "named"), [("gcs_server", "GCS"), ("raylet/raylet", "raylet")]
+)
+def test_a_hung_part_of_ray_is_named_and_costs_only_a_restart(
+    ray_house: House, part_of_ray: str, named: str
+) -> None:
+    before = ray_house.wait_status("a step to lose", has_checkpoint)
+    attempt = before["run"]["attempt"]
+    os.kill(part(part_of_ray)(ray_house).pid, signal.SIGSTOP)
+    after = ray_house.wait_status(
+        "the next attempt to train",
+        lambda s: s["run"]["attempt"] and s["run"]["attempt"] > attempt and has_checkpoint(s),
+    )
+    assert trainers_alive(ray_house) == [trainer_pid(after)], ray_house.journal()[-5:]
+    ended = [a for a in ray_house.run_record()["attempts"] if a["number"] == attempt]
+    assert ended[0]["cause"] == f"the {named} does not answer: it is stopped by a signal"
 
 
 def test_and_the_weights_are_those_of_an_undisturbed_run(

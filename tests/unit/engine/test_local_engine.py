@@ -15,7 +15,8 @@ import pytest
 from orchestrator.engine import process
 from orchestrator.engine.base import EngineLost, TrainerEvent, TrainerExited
 from orchestrator.engine.process import Identity
-from tests.unit.engine.harness import Rig, gone, rig, wait_for
+from orchestrator.engine.pulse import Patience
+from tests.unit.engine.harness import CLOCK, Rig, gone, rig, wait_for
 from trainer.contract.messages import Heartbeat, Pause, Phase, Save, Saved, Stop, Stopped
 
 
@@ -250,3 +251,39 @@ def test_leftovers_of_a_daemon_that_died_with_its_engine_are_swept_at_open() -> 
         assert process.identify(leftover.pid) != leftover
         assert child.wait(5.0) is not None
         made.until_ready()
+
+
+def _only_member(made: Rig) -> Identity:
+    assert wait_for(lambda: len(made.members()) == 1)
+    return next(iter(made.members()))
+
+
+def test_a_hung_engine_process_without_a_trainer_is_noticed_and_killed() -> None:
+    with rig("local", patience=Patience(hung_after_seconds=1.0)) as made:
+        made.client.open()
+        host = _identity(made.until_ready().pids["host"])
+        process.send_signal(host, signal.SIGSTOP)
+        assert made.until_lost().cause == (
+            "the engine process does not answer: it is stopped by a signal"
+        )
+        assert gone({host})()
+
+
+def test_an_engine_process_that_hangs_while_it_starts_is_noticed_and_killed() -> None:
+    with rig("local", patience=Patience(hung_after_seconds=1.0, start_seconds=1.0)) as made:
+        made.client.open()
+        host = _only_member(made)
+        process.send_signal(host, signal.SIGSTOP)
+        lost = made.until_lost()
+        assert lost.cause == (
+            "the engine process did not become ready in 2 s: it is stopped by a signal"
+        )
+        assert gone({host})()
+
+
+def test_an_idle_engine_is_not_taken_for_a_hung_one() -> None:
+    with rig("local", patience=Patience(hung_after_seconds=1.0)) as made:
+        made.client.open()
+        made.until_ready()
+        assert CLOCK.get(made.inbox, 2.0) is None, "nothing is said for twice the patience"
+        made.start()

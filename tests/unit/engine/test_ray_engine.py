@@ -15,6 +15,7 @@ import pytest
 from orchestrator.engine import process
 from orchestrator.engine.base import EngineReady, TrainerEvent, TrainerExited
 from orchestrator.engine.process import Identity
+from orchestrator.engine.pulse import Patience
 from tests.unit.engine.harness import Rig, gone, rig, wait_for
 from trainer.contract.messages import Heartbeat, Pause, Phase, Save, Saved, Stop, Stopped
 
@@ -201,15 +202,36 @@ def test_when_the_daemon_is_killed_nothing_of_ray_is_left() -> None:
         assert made.members() == set()
 
 
+def _newborn(made: Rig, part: str) -> Identity:
+    """As soon as it is there, before Ray is up."""
+    found: list[Identity] = []
+
+    def look() -> bool:
+        lines = [(item, process.command_line(item.pid)) for item in made.members()]
+        found.extend(item for item, line in lines if part in line.split(" ")[0])
+        return bool(found)
+
+    assert wait_for(look, 30.0)
+    return found[0]
+
+
+def test_a_gcs_that_hangs_while_ray_starts_is_named_and_all_of_it_killed() -> None:
+    with rig("ray", patience=Patience(hung_after_seconds=4.0, start_seconds=30.0)) as made:
+        made.client.open()
+        gcs = _newborn(made, "gcs/gcs_server")
+        # by then the GCS has answered, and is not given the time of one that comes up
+        _newborn(made, "raylet/raylet")
+        process.send_signal(gcs, signal.SIGSTOP)
+        members = made.members() | {gcs}
+        lost = made.until_lost(60.0)
+        assert gone(members)()
+        assert made.members() == set()
+        assert lost.cause == "the GCS does not answer: it is stopped by a signal"
+
+
 def test_a_daemon_killed_while_ray_hangs_at_its_start_leaves_nothing() -> None:
     with rig("ray") as made, _daemon(made, "--only-open") as daemon:
-
-        def gcs() -> list[Identity]:
-            lines = [(item, process.command_line(item.pid)) for item in made.members()]
-            return [item for item, line in lines if "gcs/gcs_server" in line.split(" ")[0]]
-
-        assert wait_for(lambda: bool(gcs()), 30.0)
-        process.send_signal(gcs()[0], signal.SIGSTOP)
+        process.send_signal(_newborn(made, "gcs/gcs_server"), signal.SIGSTOP)
         members = made.members()
         daemon.kill()
         daemon.wait()

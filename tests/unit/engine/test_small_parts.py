@@ -98,12 +98,13 @@ def test_the_head_gets_none_of_the_persons_own_ray_settings(tmp_path: Path) -> N
 
 def test_the_head_is_lean_and_bound_to_the_loopback_interface(tmp_path: Path) -> None:
     place = Place(tmp_path, Path("/run/h"), object_store_bytes=90_000_000)
-    line = ray_head.command(place, 1234, 2, [5678, 5679])
+    line = ray_head.command(place, {"gcs_server": 1234, "raylet": 4321}, 2, [5678, 5679])
     for part in (
         "--head",
         "--block",
         "--node-ip-address=127.0.0.1",
         "--port=1234",
+        "--node-manager-port=4321",
         "--num-gpus=2",
         "--object-store-memory=90000000",
         "--temp-dir=/run/h/ray",

@@ -36,6 +36,7 @@ def test_an_order_arrives_as_it_was_given(order: wire.Order) -> None:
         wire.Spawned(3, Identity(55, 66)),
         wire.Answer(7),
         wire.Losing("raylet is gone"),
+        wire.Alive(),
     ],
 )
 def test_a_report_arrives_as_it_was_given(report: wire.Report) -> None:

@@ -1,0 +1,89 @@
+"""SIGSTOP of what a real daemon has started: nothing dies, nothing answers."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.campaign.estate import Estate
+from tests.campaign.row import Row
+from tests.campaign.tally import Tally
+from tests.story.house import CLOCK, House
+
+#: a trainer that says nothing for so long is killed by the daemon
+STALL_SECONDS = 4.0
+#: the same for the engine process and parts of Ray, and while they start
+_HUNG_SECONDS = 6.0
+_START_SECONDS = 20.0
+_STARTING = " while Ray starts"
+_LOCAL = ("trainer", "engine process")
+_RAY = (*_LOCAL, "raylet", "GCS", f"raylet{_STARTING}", f"GCS{_STARTING}")
+#: of these the journal must say one; the trainer's silence may be noticed before its engine's
+_CAUSES = {
+    "trainer": ("no sign of life",),
+    "engine process": ("no sign of life", "the engine process does not answer"),
+    "raylet": ("the raylet does not answer",),
+    "GCS": ("the GCS does not answer",),
+}
+
+
+def hangs(seed: int, count: int, root: Path, engine: str, steps: int) -> list[Row]:
+    """``count`` stops, each of which the daemon must notice by itself and name."""
+    victims = _RAY if engine == "ray" else _LOCAL
+    tallies = {name: Tally(f"SIGSTOP of the {name} ({engine})") for name in victims}
+    house = House(
+        root / "house",
+        engine=engine,
+        daemon_options={"stall_after": f'"{STALL_SECONDS:.0f}s"', "start_timeout": '"60s"'},
+        engine_options={
+            "hung_after": f'"{_HUNG_SECONDS:.0f}s"',
+            "start_timeout": f'"{_START_SECONDS:.0f}s"',
+        },
+    ).start()
+    try:
+        estate = Estate(house, random.Random(seed), tallies, steps)
+        for number in range(count):
+            estate.keep_training()
+            estate.wait("training", lambda: _trains(house.status()))
+            _stop(estate, victims[number % len(victims)])
+        tallies[victims[0]].wrong += estate.compare()
+    finally:
+        house.close()
+    return [tally.row() for tally in tallies.values()]
+
+
+def _stop(estate: Estate, victim: str) -> None:
+    tally = estate.tallies[victim]
+    part = victim.removesuffix(_STARTING)
+    newest = estate.newest_entry()
+    if part != victim:
+        engine = _found(estate, "engine process")
+        engine.kill()
+        engine.wait()
+    found = _found(estate, part)
+    os.kill(found.pid, signal.SIGSTOP)
+    before = CLOCK.monotonic()
+    tally.injected += 1
+    estate.wait(f"training to go on after the {victim} hung", lambda: estate.goes_on(newest))
+    tally.recovered_after(CLOCK.monotonic() - before)
+    told = " ".join(
+        entry["message"]
+        for entry in estate.told_since(newest)
+        if entry["kind"] in ("attempt_ended", "engine_lost")
+    )
+    tally.wrong += not any(cause in told for cause in _CAUSES[part])
+
+
+def _found(estate: Estate, part: str) -> psutil.Process:
+    found: psutil.Process = estate.wait(f"a {part}", lambda: estate.pick(part))
+    return found
+
+
+def _trains(status: Any) -> bool:
+    run = status["run"]
+    return bool(run and run["trainer_pid"] and run["phase"] == "train")
