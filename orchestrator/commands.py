@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator import missing
 from orchestrator.domain import (
     Checkpoint,
     Effect,
@@ -151,7 +152,11 @@ class Commands(Questions):
             if run is not None:
                 known_run(tx, run)
             holds = [hold for hold in tx.holds.active(now) if run in (None, hold.run)]
-            lifted = [hold for hold in holds if hold.reason in _LIFTED_BY_RESUME]
+            lifted = [
+                hold
+                for hold in holds
+                if hold.reason in _LIFTED_BY_RESUME or hold.source == missing.SOURCE
+            ]
             tx.holds.end([hold.id for hold in lifted], now)
             active = tx.runs.active()
             for hold in lifted:

@@ -12,11 +12,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestrator.domain import Run, RunState
 from orchestrator.home.clock import Clock
 from orchestrator.mirroring import Mirroring
+from orchestrator.missing import Missing
 from orchestrator.paths import Paths
 from orchestrator.settings.checkpoint_config import CheckpointConfig
 from orchestrator.shelf import Shelf
@@ -45,6 +45,8 @@ class Scrub:
     checkpoints: int
     size_bytes: int
     damaged: tuple[Verdict, ...]
+    #: could not be looked at this time, and are left alone
+    unread: tuple[Verdict, ...] = ()
 
 
 class Keeper(Shelf):
@@ -67,7 +69,10 @@ class Keeper(Shelf):
         self.month_bytes = config.ssd_terabytes_per_month * 1e12
         self._wake = wake
         self._count = count
-        self.mirroring = Mirroring(store, paths, clock, config, self._journal, count)
+        self.missing = Missing(store, paths, clock, self._journal)
+        self.mirroring = Mirroring(
+            store, paths, clock, config, self._journal, count, self.missing.may_start_over
+        )
         #: runs that may start, and those whose checkpoints are being brought back
         self._cleared: set[str] = set()
         self._absent: set[str] = set()
@@ -87,6 +92,7 @@ class Keeper(Shelf):
 
     def start(self) -> None:
         """Begin to work."""
+        self.missing.begin()
         self.mirroring.begin()
         self._thread.start()
 
@@ -101,16 +107,19 @@ class Keeper(Shelf):
         self._work.put(lambda: self._tend(run, at_once=reason in _LAST_ONES))
 
     def may_start(self, run: str) -> bool:
-        """Whether a trainer would find the run's checkpoints; else they are being brought here.
+        """Whether a trainer would find the run's checkpoints.
 
-        Called from the supervisor's thread before each start; answers at once.
+        Else they are being brought here, or a hold says that they are gone. Called from the
+        supervisor's thread before each start; answers at once.
         """
         if run in self._absent or run in self._busy or self._waits_for_writer(run):
             return False
-        if not self._config.mirror or run in self._cleared:
-            return True
         if catalog.list_checkpoints(self._paths.run(run)):
             self._cleared.add(run)
+            return True
+        if not self._config.mirror:
+            return self.missing.may_start_over(run)
+        if run in self._cleared and not self.missing.is_lost(run):
             return True
         self._absent.add(run)
         self._work.put(self._rescue_all)
@@ -126,8 +135,13 @@ class Keeper(Shelf):
             self._busy.discard(run)
 
     def all_damaged(self, run: str) -> bool:
-        """A trainer found no whole checkpoint; True: it should leave, the mirror is asked first."""
-        if not self._config.mirror or run not in self._cleared:
+        """A trainer found no whole checkpoint; True: it should leave.
+
+        The mirror is asked first, and then a person.
+        """
+        if not self._config.mirror:
+            return self.missing.ever_saved(run) and not self.missing.agreed(run)
+        if run not in self._cleared:
             return False
         self._cleared.discard(run)
         return True
@@ -185,14 +199,14 @@ class Keeper(Shelf):
         """Read every checkpoint whose last reading is too long ago; damaged ones are set aside."""
         now = self._clock.now().timestamp()
         checkpoints, size_bytes = 0, 0
-        damaged: list[Verdict] = []
+        bad: list[Verdict] = []
         with self._store.transaction() as tx:
             runs = tx.runs.all()
         for run in runs:
             run_dir = self._paths.run(run.name)
             for verdict in catalog.damaged(run_dir):
-                damaged.append(verdict)
-                self._set_aside(run.name, catalog.checkpoints_dir(run_dir) / verdict.name, verdict)
+                bad.append(verdict)
+                self.set_aside(run.name, verdict)
             for entry in catalog.list_checkpoints(run_dir):
                 # a mark from the future is one of a clock that was wrong
                 if now - self._config.scrub_every < retention.read_at(entry.path) <= now:
@@ -203,9 +217,11 @@ class Keeper(Shelf):
                 if verdict.ok:
                     retention.mark_read(entry.path, now)
                 else:
-                    damaged.append(verdict)
-                    self._set_aside(run.name, entry.path, verdict)
-        return Scrub(checkpoints, size_bytes, tuple(damaged))
+                    bad.append(verdict)
+                    self.set_aside(run.name, verdict)
+        damaged = tuple(verdict for verdict in bad if not verdict.unread)
+        unread = tuple(verdict for verdict in bad if verdict.unread)
+        return Scrub(checkpoints, size_bytes, damaged, unread)
 
     def give_memory_back(self) -> None:
         """Of runs that have ended, and whose last trainer was killed before it could do that."""
@@ -235,6 +251,7 @@ class Keeper(Shelf):
 
     def _look_around(self) -> None:
         self._rescue_all()
+        self.missing.look()
         self.give_memory_back()
 
     def _rescue_all(self) -> None:
@@ -255,15 +272,24 @@ class Keeper(Shelf):
                 continue
             verdict = catalog.verify(entry.path)
             if not verdict.ok:
-                self._set_aside(run, entry.path, verdict)
+                self.set_aside(run, verdict)
 
     def _newest(self, run: str) -> list[Entry]:
         return catalog.list_checkpoints(self._paths.run(run))[: retention.LEAST_KEPT]
 
-    def _set_aside(self, run: str, path: Path, verdict: Verdict) -> None:
+    def set_aside(self, run: str, verdict: Verdict) -> None:
+        """Quarantine and name a damaged checkpoint; one that could not be read stays. Any thread.
+
+        Whoever else finds the same damage at the same time does no harm: it is told once.
+        """
+        if verdict.unread:
+            return
         problems = "; ".join(verdict.problems)
+        path = catalog.checkpoints_dir(self._paths.run(run)) / verdict.name
         try:
             catalog.quarantine(path, problems)
+        except FileNotFoundError:
+            return
         except OSError as error:
             log.warning("%s cannot be set aside: %s", path, error)
         self._forget(run, [verdict.name])
@@ -276,16 +302,18 @@ class Keeper(Shelf):
         self._count(run, "damaged_checkpoints")
 
     def _tell(self, found: Scrub) -> None:
-        if not found.checkpoints and not found.damaged:
+        if not found.checkpoints and not found.damaged and not found.unread:
             return
-        result = "all are whole"
+        result = "all others are whole" if found.unread else "all are whole"
         if found.damaged:
             result = "damaged: " + ", ".join(verdict.name for verdict in found.damaged)
+        for verdict in found.unread:
+            result += f"; {verdict.name} is left alone: {'; '.join(verdict.problems)}"
         self._journal(
             "scrubbed",
             f"{found.checkpoints} checkpoints ({found.size_bytes / 1e9:.1f} GB) were read again; "
             f"{result}.",
-            severity="error" if found.damaged else "info",
+            severity="error" if found.damaged else "warning" if found.unread else "info",
         )
 
     def _forget(self, run: str, names: list[str]) -> None:

@@ -29,6 +29,7 @@ _COUNTED_NOTICES = {
     "loss_not_finite": "nonfinite_steps",
     "loss_spike": "loss_spikes",
     "sentinel_mismatch": "sentinel_mismatches",
+    "checkpoint_damaged": "damaged_checkpoints",
 }
 
 

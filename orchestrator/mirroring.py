@@ -44,7 +44,10 @@ class Mirroring:
         config: CheckpointConfig,
         journal: Journal,
         count: Callable[[str, str], None],
+        may_start_over: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        """``may_start_over`` asks a person about a run of which nothing is left anywhere."""
+        self._may_start_over = may_start_over
         self._store = store
         self._paths = paths
         self._clock = clock
@@ -118,6 +121,11 @@ class Mirroring:
         run_dir = self._paths.run(run)
         source: Place = LocalPlace(run_dir)
         target = mirror.open_place(self._config.mirror, run)
+        if target.is_at(run_dir):
+            raise PlaceError(
+                "checkpoint.mirror names the directory of the run's own checkpoints: name one on "
+                "another disk"
+            )
         _refuse_another_run(source, target)
         entry = next(
             (one for one in catalog.list_checkpoints(run_dir) if retention.read_back(one)), None
@@ -152,14 +160,14 @@ class Mirroring:
             self._hold(run, _words(error))
             return False
         self._end_hold(run)
-        if manifest:
-            self._journal(
-                "restored",
-                f"No whole checkpoint was left here; step {manifest.step} came back from the "
-                "mirror.",
-                severity="warning",
-                run=run,
-            )
+        if manifest is None:
+            return self._may_start_over(run)
+        self._journal(
+            "restored",
+            f"No whole checkpoint was left here; step {manifest.step} came back from the mirror.",
+            severity="warning",
+            run=run,
+        )
         return True
 
     def spec_at(self, run: str, url: str) -> dict[str, Any] | None:

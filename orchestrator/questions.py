@@ -77,11 +77,20 @@ class Questions:
 
     def verify_checkpoints(self, run: str | None, name: str | None) -> list[Verdict]:
         with self._store.transaction() as tx:
-            run_dir = self._supervisor.paths.run(known_or_current(tx, run).name)
-        if name is None:
-            entries = catalog.list_checkpoints(run_dir)
-            return [catalog.verify(entry.path) for entry in entries] + catalog.damaged(run_dir)
-        return [catalog.verify(checkpoint_named(run_dir, name).path)]
+            owner = known_or_current(tx, run).name
+        run_dir = self._supervisor.paths.run(owner)
+        names = list(map(str, catalog.generations(run_dir)))
+        if name is not None:
+            names = [name] if name in names else [checkpoint_named(run_dir, name).name]
+        place = catalog.checkpoints_dir(run_dir)
+        verdicts = [catalog.verify(place / one) for one in names]
+        # one that retention let go meanwhile is no damage
+        there = set(map(str, catalog.generations(run_dir)))
+        verdicts = [verdict for verdict in verdicts if verdict.ok or verdict.name in there]
+        for verdict in verdicts:
+            if not verdict.ok:
+                self._keeper.set_aside(owner, verdict)
+        return verdicts
 
     def plan_retention(self, run: str | None) -> list[Choice]:
         with self._store.transaction() as tx:

@@ -100,14 +100,24 @@ def index_checkpoints(store: Store, runs: list[Run], runs_dir: Path, now: dateti
         if not run_dir.is_dir():
             continue
         on_disk = {entry.name: entry for entry in catalog.list_checkpoints(run_dir)}
+        bad = catalog.damaged(run_dir)
         with store.transaction() as tx:
             indexed = {row.name for row in tx.checkpoints.of(run.name)}
             for name in indexed - on_disk.keys():
                 tx.checkpoints.remove(run.name, name)
             for name in on_disk.keys() - indexed:
                 tx.checkpoints.add(row_of(run.name, on_disk[name]))
-            if indexed - on_disk.keys():
-                lost = ", ".join(sorted(indexed - on_disk.keys()))
+            _set_aside(tx, run.name, run_dir, bad, now)
+            if adopted := sorted(on_disk.keys() - indexed):
+                tx.journal.write(
+                    "checkpoint_adopted",
+                    f"On the disk, and unknown to the store until now: {', '.join(adopted)}.",
+                    now,
+                    run=run.name,
+                )
+            gone = indexed - on_disk.keys() - {verdict.name for verdict in bad}
+            if gone:
+                lost = ", ".join(sorted(gone))
                 tx.journal.write(
                     "checkpoint_gone",
                     f"No longer on the disk: {lost}.",
@@ -117,11 +127,38 @@ def index_checkpoints(store: Store, runs: list[Run], runs_dir: Path, now: dateti
                 )
 
 
+def _set_aside(
+    tx: Transaction, run: str, run_dir: Path, bad: list[catalog.Verdict], now: datetime
+) -> None:
+    """Name each one that shows its damage without being read; what cannot be judged stays."""
+    for verdict in bad:
+        problems = "; ".join(verdict.problems)
+        outcome = "is left alone" if verdict.unread else "is set aside"
+        if not verdict.unread:
+            try:
+                catalog.quarantine(catalog.checkpoints_dir(run_dir) / verdict.name, problems)
+            except OSError as error:
+                outcome = f"cannot be set aside ({error.strerror})"
+            tx.counters.add(run, {"damaged_checkpoints": 1})
+        tx.journal.write(
+            "checkpoint_damaged",
+            f"Checkpoint {verdict.name} {outcome}: {problems}.",
+            now,
+            severity="error",
+            run=run,
+        )
+
+
 def adopt_checkpoints(store: Store, run: str, run_dir: Path) -> None:
-    """Index what a writer that outlived its trainer has committed and could tell nobody."""
+    """Index what a writer that outlived its trainer has committed and could tell nobody.
+
+    And forget what the trainer has set aside as damaged.
+    """
     on_disk = catalog.list_checkpoints(run_dir)
     with store.transaction() as tx:
         indexed = {row.name for row in tx.checkpoints.of(run)}
+        for name in indexed - {entry.name for entry in on_disk}:
+            tx.checkpoints.remove(run, name)
         for entry in on_disk:
             if entry.name not in indexed:
                 tx.checkpoints.add(row_of(run, entry))

@@ -11,7 +11,7 @@ from trainer.checkpoint import catalog, reader, slots
 from trainer.checkpoint.catalog import Entry, Verdict
 from trainer.checkpoint.reader import DamagedError, Loaded
 from trainer.contract.job import Job
-from trainer.state import State
+from trainer.state import State, lacking
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _from_disk(run_dir: Path, memory: _Memory, state: State, announcer: Announce
         met_damaged.append(verdict.name)
         announcer.damaged(verdict)
 
-    loaded = reader.load_newest(run_dir, tell)
+    loaded = reader.load_newest(run_dir, tell, judge=lacking)
     step = loaded.entry.step if loaded is not None else 0
     if met_damaged and (found := memory.load_after(step)) is not None:
         return _go_on(found, loaded.entry if loaded else None, state, announcer)

@@ -16,7 +16,7 @@ from trainer.contract.messages import RolledBack
 from trainer.contract.spec import RunSpec
 from trainer.health import Retreat
 from trainer.saver import Saver
-from trainer.state import State
+from trainer.state import State, lacking
 
 
 class Rollback:
@@ -75,7 +75,10 @@ class Rollback:
         for name in names:
             path = catalog.checkpoints_dir(self._run_dir) / str(name)
             try:
-                return reader.load(catalog.examine(path))
+                entry = catalog.examine(path)
+                if useless := lacking(entry.manifest):
+                    raise DamagedError(entry.name, (useless,))
+                return reader.load(entry)
             except DamagedError as error:
                 self._announcer.damaged(Verdict(str(name), name.step, False, error.problems))
                 with contextlib.suppress(OSError):

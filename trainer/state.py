@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer import skips
+from trainer.checkpoint.format import MANIFEST, SUFFIX, Manifest
 from trainer.contract.spec import RunSpec
 from trainer.health import Health, Retreat
 from trainer.model import NanoChat
@@ -20,6 +21,22 @@ from trainer.skips import Skips
 
 class StateError(Exception):
     """A recipe that cannot be built, or a checkpoint that does not fit what was built."""
+
+
+#: what ``load`` needs; checkpoints of homerun 0.1 have no more
+_FILES = ("model", "optimizer")
+_FIGURES = ("step", "loss", "bits_per_byte_before", "bits_per_byte", "evaluated_step")
+
+
+def lacking(manifest: Manifest) -> str:
+    """Why nothing can go on from a checkpoint with this manifest; empty when something can."""
+    missing = [f"file {name}{SUFFIX}" for name in _FILES if f"{name}{SUFFIX}" not in manifest.files]
+    missing += [f"figure {name!r}" for name in _FIGURES if name not in manifest.meta]
+    if missing:
+        return f"{MANIFEST}: it names no {', no '.join(missing)}"
+    if manifest.meta["step"] != manifest.step:
+        return f"{MANIFEST}: its state is said to be of step {manifest.meta['step']!r}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +129,7 @@ class State:
                 f"the checkpoint was made by recipe {made_by!r}, this run trains with "
                 f"{self.recipe.name!r}: go on with {made_by!r}, or give the run a name of its own"
             )
-        for name in ("model", "optimizer"):
+        for name in _FILES:
             if name not in files:
                 raise StateError(f"the checkpoint has no file {name}")
         _copy_exactly(files["model"], self.model.state_dict())

@@ -25,6 +25,8 @@ _TOTALS = (
     ("checkpoints", "checkpoints", "Checkpoints committed."),
     ("checkpoint_failures", "checkpoint_failures", "Checkpoints that could not be saved."),
     ("damaged_checkpoints", "checkpoints_damaged", "Checkpoints set aside as damaged."),
+    ("mirrored", "mirror_copies", "Checkpoints copied to the mirror and read back there."),
+    ("mirror_failures", "mirror_failures", "Copies to the mirror that failed."),
     ("outages", "outages", "Gaps in the daemon's life that cut into the run."),
     ("outage_seconds", "outage_seconds", "Seconds lost in outages."),
     ("commands", "commands", "Commands that people and programs gave."),

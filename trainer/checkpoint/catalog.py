@@ -41,6 +41,7 @@ from trainer.checkpoint.lease import next_token as next_token
 from trainer.checkpoint.lease import raise_fence as raise_fence
 from trainer.checkpoint.lease import read_fence
 from trainer.checkpoint.lease import writer_pid as writer_pid
+from trainer.checkpoint.owner import owner_of
 
 DIRECTORY = "checkpoints"
 #: empty files beside a checkpoint's data: a person wants it kept; all its bytes were read back
@@ -71,13 +72,15 @@ class Entry:
 class Verdict:
     """What an examination found. A problem may be harmless (a stray file): see ``ok``.
 
-    ``step`` is -1 when nobody can tell.
+    ``step`` is -1 when nobody can tell. ``unread``: it could not be looked at, for a reason that
+    says nothing about what is stored (permission, handles, a later format): not to be set aside.
     """
 
     name: str
     step: int
     ok: bool
     problems: tuple[str, ...]
+    unread: bool = False
 
 
 def checkpoints_dir(run_dir: Path) -> Path:
@@ -107,8 +110,7 @@ def damaged(run_dir: Path, *, disk: Disk = REAL) -> list[Verdict]:
         except DamagedError as error:
             verdicts.append(Verdict(str(name), name.step, False, error.problems))
         except OSError as error:
-            problems = (f"cannot be read: {error.strerror}",)
-            verdicts.append(Verdict(str(name), name.step, False, problems))
+            verdicts.append(_unread(str(name), name.step, error))
     return verdicts
 
 
@@ -121,24 +123,35 @@ def verify(entry_path: Path, *, disk: Disk = REAL) -> Verdict:
     except DamagedError as error:
         return Verdict(entry_path.name, step, False, error.problems)
     except OSError as error:
-        return Verdict(entry_path.name, step, False, (f"cannot be read: {error.strerror}",))
-    wrong = [
-        f"{file}: {problem}"
-        for file, record in entry.manifest.files.items()
-        if (problem := _wrong_bytes(entry_path / file, record, disk))
-    ]
+        return _unread(entry_path.name, step, error)
+    try:
+        wrong = [
+            f"{file}: {problem}"
+            for file, record in entry.manifest.files.items()
+            if (problem := _wrong_bytes(entry_path / file, record, disk))
+        ]
+    except OSError as error:
+        return _unread(entry_path.name, step, error)
     return Verdict(entry_path.name, entry.step, not wrong, (*wrong, *_strays(entry, disk)))
+
+
+def _unread(name: str, step: int, error: OSError) -> Verdict:
+    where = f"{Path(error.filename).name}: " if error.filename else ""
+    return Verdict(name, step, False, (f"{where}cannot be read: {error.strerror}",), unread=True)
 
 
 def examine(path: Path, *, disk: Disk = REAL) -> Entry:
     """The checkpoint in ``path``, judged by its manifest and the sizes of its files.
 
     Raises:
-        DamagedError: the manifest is missing or damaged, or a file is missing or has the wrong
-            size.
+        DamagedError: the manifest is missing or damaged or another run's, or a file is missing
+            or has the wrong size.
         OSError: it cannot be read, for a reason that says nothing about what is stored.
     """
     manifest = _manifest(path, disk)
+    owner = owner_of(path.parent.parent, disk) if path.parent.name == DIRECTORY else None
+    if owner and (foreign := owner.wrong(manifest)):
+        raise DamagedError(path.name, (f"{MANIFEST}: {foreign}",))
     problems = [
         f"{file}: {problem}"
         for file, record in manifest.files.items()
@@ -299,6 +312,8 @@ def _wrong_bytes(path: Path, record: FileRecord, disk: Disk) -> str:
             while count := fill(disk, handle, buffer):
                 hasher.update(buffer[:count])
     except OSError as error:
+        if error.errno not in DAMAGE_ERRNOS:
+            raise
         return f"cannot be read: {error.strerror}"
     return "" if hasher.hexdigest() == record.xxh3_128 else "its checksum does not match"
 

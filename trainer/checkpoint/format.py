@@ -14,6 +14,7 @@ A generation holds ``*.safetensors`` files and ``MANIFEST``: one line
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -46,7 +47,9 @@ DAMAGE_ERRNOS = frozenset(
     )
 )
 
-_MAGIC = "homerun-checkpoint 1"
+_KIND = "homerun-checkpoint"
+_FORMAT = 1
+_MAGIC = f"{_KIND} {_FORMAT}"
 _NAME = re.compile(r"(gen|tmp|trash|damaged|undone)-(\d{8,18})-(\d{6,18})-([0-9a-f]{8})")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CHECKSUM = re.compile(r"[0-9a-f]{32}")
@@ -63,6 +66,17 @@ class DamagedError(Exception):
 
 class ManifestError(ValueError):
     """Bytes that are no manifest of ours, or a damaged one."""
+
+
+class OtherFormatError(OSError):
+    """A whole manifest that only another homerun understands: nothing is wrong with the disk."""
+
+    def __init__(self, found: int) -> None:
+        super().__init__(
+            errno.ENOTSUP,
+            f"it is of format {found}, which another version of homerun wrote; this one reads "
+            f"format {_FORMAT}: install that version again, or move the checkpoint away",
+        )
 
 
 @dataclass(frozen=True)
@@ -149,12 +163,14 @@ def decode_manifest(data: bytes) -> Manifest:
 
     Raises:
         ManifestError: with what is wrong.
+        OtherFormatError: nothing is, but another homerun wrote it.
     """
     if not data:
         raise ManifestError("is empty")
     head, newline, body = data.partition(b"\n")
     words = head.decode("ascii", "replace").rsplit(" ", 2)
     if not newline or len(words) != 3 or words[0] != _MAGIC or not words[1].isdecimal():
+        _refuse_other_format(words, body)
         raise ManifestError("does not begin as a manifest does")
     if int(words[1]) != len(body):
         raise ManifestError(f"has {len(body)} bytes of JSON, its first line says {words[1]}")
@@ -166,11 +182,27 @@ def decode_manifest(data: bytes) -> Manifest:
         raise ManifestError(f"its JSON is not understood: {error!r}") from None
 
 
+def _refuse_other_format(words: list[str], body: bytes) -> None:
+    """A later format keeps the first line, and repeats its number in the JSON as ``format``.
+
+    One flipped bit in the first line of ours can therefore not pass for a later one.
+    """
+    kind, _, number = words[0].partition(" ")
+    if len(words) != 3 or kind != _KIND or not number.isdecimal():
+        return
+    if xxhash.xxh3_128_hexdigest(body) != words[2]:
+        return
+    with contextlib.suppress(ValueError, RecursionError):
+        plain = json.loads(body)
+        if isinstance(plain, dict) and plain.get("format") == int(number) != _FORMAT:
+            raise OtherFormatError(int(number))
+
+
 def read_manifest(data: bytes, directory: Path) -> Manifest:
     """The manifest of the checkpoint in ``directory``, checked against the directory's name.
 
     Raises:
-        ManifestError: with what is wrong.
+        ManifestError, OtherFormatError: as ``decode_manifest``.
     """
     manifest = decode_manifest(data)
     name = parse_name(directory.name)

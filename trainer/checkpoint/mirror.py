@@ -20,23 +20,30 @@ from trainer.checkpoint.format import (
     read_manifest,
 )
 from trainer.checkpoint.format import Manifest as Manifest
+from trainer.checkpoint.owner import Owner, read_owner
 from trainer.checkpoint.place import LocalPlace as LocalPlace
 from trainer.checkpoint.place import Place as Place
 from trainer.checkpoint.place import PlaceError as PlaceError
 from trainer.checkpoint.place import open_place as open_place
 
 
-def candidates(place: Place) -> list[Name]:
+def candidates(place: Place, on_damaged: Callable[[Verdict], None] = lambda _: None) -> list[Name]:
     """The checkpoints that a run may go on from, newest first; their data is not read.
 
-    What a rollback replaced is left out, and so is what has no good manifest.
+    What a rollback replaced is left out, and so is what has no good manifest or belongs to
+    another run than the place's record says; the latter two are told.
     """
+    owner = _owner(place)
     manifests: dict[Name, Manifest] = {}
     for name in place.generations():
         try:
-            manifests[name] = _manifest(place, name)[0]
-        except DamagedError:
+            manifest = _manifest(place, name)[0]
+            if owner and (foreign := owner.wrong(manifest)):
+                raise DamagedError(str(name), (f"{MANIFEST}: {foreign}",))
+        except DamagedError as error:
+            on_damaged(Verdict(str(name), name.step, False, error.problems))
             continue
+        manifests[name] = manifest
     undone = {gone for manifest in manifests.values() for gone in manifest.meta.get(UNDONE, ())}
     return [name for name in manifests if str(name) not in undone]
 
@@ -84,7 +91,7 @@ def bring(source: Place, target: Place, on_damaged: Callable[[Verdict], None]) -
 
     Each damaged one met on the way is told. Raises as ``copy`` does, but for damage.
     """
-    for name in candidates(source):
+    for name in candidates(source, on_damaged):
         try:
             manifest = copy(source, target, name)
         except DamagedError as error:
@@ -115,6 +122,13 @@ def spec_digest(place: Place) -> str:
         return str(json.loads(place.read_record())["spec_digest"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return ""
+
+
+def _owner(place: Place) -> Owner | None:
+    try:
+        return read_owner(place.read_record())
+    except FileNotFoundError:
+        return None
 
 
 def _manifest(place: Place, name: Name) -> tuple[Manifest, bytes]:

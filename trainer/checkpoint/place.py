@@ -16,9 +16,15 @@ from typing import Any, Protocol
 from trainer.checkpoint.catalog import DIRECTORY, discard
 from trainer.checkpoint.commit import Stream, replace_file, write_file
 from trainer.checkpoint.disk import CHUNK_BYTES, REAL, Disk, fill, read_whole, reading, remove_tree
-from trainer.checkpoint.format import MANIFEST, MANIFEST_LIMIT_BYTES, Name, parse_name
-
-RECORD = "run.json"
+from trainer.checkpoint.format import (
+    DAMAGE_ERRNOS,
+    MANIFEST,
+    MANIFEST_LIMIT_BYTES,
+    DamagedError,
+    Name,
+    parse_name,
+)
+from trainer.checkpoint.owner import RECORD
 
 
 class PlaceError(Exception):
@@ -30,6 +36,9 @@ class Place(Protocol):
 
     def generations(self) -> list[Name]:
         """The names of the checkpoints that may be whole, newest first."""
+
+    def is_at(self, run_dir: Path) -> bool:
+        """Whether it is that very directory of this machine, however it was named."""
 
     def size_bytes(self, name: Name, file: str) -> int:
         """The size of a checkpoint's file; FileNotFoundError when there is none."""
@@ -72,6 +81,20 @@ def open_place(url: str, run: str) -> Place:
     return ObjectPlace(system, f"{root.rstrip('/')}/{run}")
 
 
+@contextlib.contextmanager
+def _naming_damage(name: Name, file: str) -> Iterator[None]:
+    """One sick file must not keep the older checkpoints beside it from being used."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno not in DAMAGE_ERRNOS:
+            raise
+        problem = f"{file}: cannot be read: {error.strerror}"
+        raise DamagedError(str(name), (problem,)) from None
+
+
 class LocalPlace:
     """A directory, written in the same order as a save: it survives a power cut at any instant."""
 
@@ -79,6 +102,14 @@ class LocalPlace:
         self._root = root
         self._home = root / DIRECTORY
         self._disk = disk
+
+    def is_at(self, run_dir: Path) -> bool:
+        # what is not there yet is found by its name, what is by its inode (a bind mount)
+        if self._root.resolve() == run_dir.resolve():
+            return True
+        with contextlib.suppress(OSError):
+            return self._root.samefile(run_dir)
+        return False
 
     def generations(self) -> list[Name]:
         try:
@@ -88,11 +119,15 @@ class LocalPlace:
         return _newest_first(names)
 
     def size_bytes(self, name: Name, file: str) -> int:
-        return self._disk.size_bytes(self._home / str(name) / file)
+        with _naming_damage(name, file):
+            return self._disk.size_bytes(self._home / str(name) / file)
 
     def read(self, name: Name, file: str) -> Iterator[memoryview]:
         buffer = memoryview(bytearray(CHUNK_BYTES))
-        with reading(self._disk, self._home / str(name) / file) as handle:
+        with (
+            _naming_damage(name, file),
+            reading(self._disk, self._home / str(name) / file) as handle,
+        ):
             self._disk.forget(handle)
             while count := fill(self._disk, handle, buffer):
                 yield buffer[:count]
@@ -146,6 +181,9 @@ class ObjectPlace:
     def __init__(self, system: Any, root: str) -> None:
         self._system = system
         self._root = root
+
+    def is_at(self, run_dir: Path) -> bool:
+        return False
 
     def generations(self) -> list[Name]:
         self._system.invalidate_cache()

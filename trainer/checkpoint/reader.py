@@ -22,7 +22,7 @@ from trainer.checkpoint.catalog import (
     wrong_size,
 )
 from trainer.checkpoint.disk import CHUNK_BYTES, REAL, Disk, fill, reading
-from trainer.checkpoint.format import DAMAGE_ERRNOS, SUFFIX, FileRecord, Name
+from trainer.checkpoint.format import DAMAGE_ERRNOS, SUFFIX, FileRecord, Manifest, Name
 from trainer.checkpoint.format import DamagedError as DamagedError
 
 
@@ -73,9 +73,12 @@ def load_newest(
     on_damaged: Callable[[Verdict], None],
     device: str | torch.device = "cpu",
     *,
+    judge: Callable[[Manifest], str] = lambda _: "",
     disk: Disk = REAL,
 ) -> Loaded | None:
     """The newest good checkpoint, or None when there is none.
+
+    ``judge`` says what makes one useless whose checksums are right, or an empty string.
 
     Each damaged one met on the way is told to ``on_damaged`` and then set aside under
     ``damaged-…``; nothing is deleted. None can therefore also mean that every checkpoint was
@@ -88,7 +91,10 @@ def load_newest(
     for name in generations(run_dir, disk=disk):
         path = checkpoints_dir(run_dir) / str(name)
         try:
-            return load(examine(path, disk=disk), device, disk=disk)
+            entry = examine(path, disk=disk)
+            if useless := judge(entry.manifest):
+                raise DamagedError(entry.name, (useless,))
+            return load(entry, device, disk=disk)
         except DamagedError as error:
             _set_aside(path, name, error, on_damaged, disk)
     return None

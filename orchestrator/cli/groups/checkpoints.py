@@ -85,7 +85,7 @@ def verify(session: Session, run: str | None, name: str | None, every: bool, as_
     if damaged:
         raise HomerunError(
             f"damaged: {', '.join(damaged)}",
-            "nothing to do: a start falls back to the newest good one and puts these aside",
+            "nothing to do: what is damaged is set aside, and a start uses the newest good one",
         )
 
 

@@ -34,8 +34,15 @@ class Open:
 OPEN = Open()
 
 
-def manifest(step: int, attempt: int = 1, meta: dict[str, Any] | None = None) -> Manifest:
-    return Manifest("toy", step, attempt, CREATED, "schedule", None, "cafe", meta=meta or {})
+def manifest(
+    step: int,
+    attempt: int = 1,
+    meta: dict[str, Any] | None = None,
+    *,
+    run: str = "toy",
+    digest: str = "cafe",
+) -> Manifest:
+    return Manifest(run, step, attempt, CREATED, "schedule", None, digest, meta=meta or {})
 
 
 def stream(name: str, content: bytes, chunk_bytes: int = 1 << 20) -> Stream:
@@ -57,12 +64,15 @@ def commit_plain(
     disk: Disk = REAL,
     guard: Any = OPEN,
     chunk_bytes: int = 1 << 20,
+    run: str = "toy",
+    digest: str = "cafe",
 ) -> Entry:
     """Commit ``files``, or two files of ``content``."""
     run_dir.mkdir(exist_ok=True)
     data = files or {"model.bin": content(step), "optimizer.bin": content(step + 1)}
     streams = [stream(name, item, chunk_bytes) for name, item in data.items()]
-    return commit(run_dir, streams, manifest(step, attempt), guard=guard, disk=disk)
+    about = manifest(step, attempt, run=run, digest=digest)
+    return commit(run_dir, streams, about, guard=guard, disk=disk)
 
 
 def spawn(*words: object) -> subprocess.Popen[str]:

@@ -91,4 +91,5 @@ def test_what_cannot_be_read_for_lack_of_permission_is_reported(run_dir: Path) -
     disk = FaultyDisk(lambda operation: errno.EACCES if operation.kind == "open" else 0)
     assert catalog.list_checkpoints(run_dir, disk=disk) == []
     [verdict] = catalog.damaged(run_dir, disk=disk)
-    assert (verdict.name, verdict.problems) == (entry.name, ("cannot be read: Permission denied",))
+    assert (verdict.name, verdict.unread) == (entry.name, True)
+    assert verdict.problems == ("MANIFEST: cannot be read: Permission denied",)

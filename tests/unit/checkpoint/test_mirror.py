@@ -114,9 +114,8 @@ def test_damage_in_the_mirror_is_named_and_the_one_before_is_taken(
     assert found is not None
     assert found.step == 1
     assert steps(back) == [1]
-    # sizes show in the list already; what only a checksum shows is met while copying
-    assert all(one.name == str(newest) for one in told)
-    assert len(told) == ("checksum" in problem)
+    assert [one.name for one in told] == [str(newest)]
+    assert told[0].problems[0].startswith(problem)
 
 
 def test_swapped_files_and_a_strange_manifest_are_found(run_dir: Path, place: Place) -> None:
@@ -281,3 +280,54 @@ def test_a_save_still_works_beside_what_was_brought(run_dir: Path, tmp_path: Pat
     except SaveError as error:
         pytest.fail(str(error))
     assert steps(back) == [2, 1]
+
+
+def test_a_swapped_checkpoint_in_the_mirror_is_named_and_not_brought(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    save_many(run_dir, 2)
+    (tmp_path / "nas").mkdir()
+    place = open_place(str(tmp_path / "nas"), "toy")
+    record = b'{"spec": {"name": "toy"}, "spec_digest": "cafe"}'
+    place.write_record(record)
+    for name in LocalPlace(run_dir).generations():
+        mirror.copy(LocalPlace(run_dir), place, name)
+    alien = commit_plain(tmp_path / "alien", 9, run="other", digest="beef")
+    shutil.copytree(alien.path, tmp_path / "nas" / "toy" / "checkpoints" / alien.name)
+    told: list[Verdict] = []
+    found = mirror.bring(place, LocalPlace(tmp_path / "fresh"), told.append)
+    assert found is not None
+    assert found.step == 2
+    assert [verdict.problems for verdict in told] == [("MANIFEST: belongs to run 'other'",)]
+
+
+@pytest.mark.parametrize("file", ["MANIFEST", "model.bin"])
+def test_a_file_of_the_mirror_that_is_no_file_any_more_costs_only_its_checkpoint(
+    tmp_path: Path, file: str
+) -> None:
+    run_dir = tmp_path / "run"
+    save_many(run_dir, 2)
+    (tmp_path / "nas").mkdir()
+    place = open_place(str(tmp_path / "nas"), "toy")
+    newest = copy_all(run_dir, place)[0]
+    victim = tmp_path / "nas" / "toy" / "checkpoints" / str(newest) / file
+    victim.unlink()
+    os.mkfifo(victim)
+    told: list[Verdict] = []
+    found = mirror.bring(place, LocalPlace(tmp_path / "fresh"), told.append)
+    assert found is not None
+    assert found.step == 1
+    assert [verdict.problems for verdict in told] == [
+        (f"{file}: cannot be read: not a plain file",)
+    ]
+
+
+def test_a_place_knows_that_it_is_the_runs_own_directory_by_any_name(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    (runs / "toy").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(runs)
+    (tmp_path / "nas").mkdir()
+    for url in (str(runs), f"file://{runs}", str(tmp_path / "link"), str(tmp_path / "nas/../runs")):
+        assert open_place(url, "toy").is_at(runs / "toy")
+        assert not open_place(url, "other").is_at(runs / "toy")
+    assert not open_place(str(tmp_path / "nas"), "toy").is_at(runs / "toy")
+    assert not open_place("memory://runs", "toy").is_at(runs / "toy")

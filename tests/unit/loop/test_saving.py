@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from tests.unit.loop import support
 from tests.unit.loop.support import HandClock, Puppeteer
 from trainer import loop
 from trainer.checkpoint import catalog, writer
+from trainer.checkpoint.format import encode_manifest
 from trainer.checkpoint.writer import SaveError
 from trainer.contract.job import Job
 from trainer.contract.messages import (
@@ -123,6 +126,55 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_taken(
     assert (notice.kind, notice.severity) == ("checkpoint_damaged", "error")
     assert newest.name in notice.message
     assert "model.safetensors" in notice.message
+    assert link.one(Ready).step == 2
+    assert support.fingerprint(run_dir) == undisturbed
+
+
+def test_the_newest_of_another_run_put_here_by_hand_is_named_and_not_trained_from(
+    corpus: Path, tmp_path: Path, run_dir: Path, data_dir: Path, undisturbed: dict[str, str]
+) -> None:
+    stopped_at_three(corpus, run_dir, data_dir)
+    other = tmp_path / "other"
+    spec = dataclasses.replace(support.tiny_spec(corpus), name="other", seed=99)
+    assert support.train(support.job_for(spec, other, data_dir), Puppeteer()) == 0
+    alien = catalog.list_checkpoints(other)[0]
+    shutil.copytree(alien.path, run_dir / "checkpoints" / alien.name)
+    link = Puppeteer()
+    job = support.job_for(support.tiny_spec(corpus), run_dir, data_dir)
+    assert support.train(job, link) == 0
+    notice = link.one(Notice)
+    assert notice.kind == "checkpoint_damaged"
+    assert f"{alien.name} is set aside: MANIFEST: belongs to run 'other'" in notice.message
+    assert link.one(Ready).step == 3
+    assert support.fingerprint(run_dir) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"files": {}}, "names no file model.safetensors, no file optimizer.safetensors"),
+        ({"meta": {}}, "names no figure 'step', no figure 'loss'"),
+        ({"step": 2}, "its state is said to be of step 2"),
+    ],
+)
+def test_a_manifest_edited_by_hand_with_a_good_checksum_costs_only_its_checkpoint(
+    corpus: Path,
+    run_dir: Path,
+    data_dir: Path,
+    undisturbed: dict[str, str],
+    change: dict[str, Any],
+    problem: str,
+) -> None:
+    stopped_at_three(corpus, run_dir, data_dir)
+    newest = catalog.list_checkpoints(run_dir)[0]
+    if "step" in change:
+        change = {"meta": {**newest.manifest.meta, **change}}
+    edited = dataclasses.replace(newest.manifest, **change)
+    (newest.path / "MANIFEST").write_bytes(encode_manifest(edited))
+    link = Puppeteer()
+    job = support.job_for(support.tiny_spec(corpus), run_dir, data_dir)
+    assert support.train(job, link) == 0
+    assert problem in link.one(Notice).message
     assert link.one(Ready).step == 2
     assert support.fingerprint(run_dir) == undisturbed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from orchestrator.supervisor import Count
 from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.supervisor.rig import Rig
 from trainer.checkpoint import catalog, retention
+from trainer.checkpoint.disk import RealDisk
 from trainer.contract import messages as m
 
 
@@ -152,3 +154,73 @@ def test_what_is_not_there_cannot_be_pinned(rig: Rig) -> None:
     entries = save_many(rig, 1)
     with pytest.raises(NotFound, match="did you mean"):
         rig.commands.pin(None, entries[0].name[:-1], pinned=True, source="test")
+
+
+def test_what_a_person_has_verified_as_damaged_is_set_aside_counted_and_no_longer_listed(
+    rig: Rig,
+) -> None:
+    entries = save_many(rig, 3)
+    keeper_with(rig).retain("month")
+    data = entries[2].path / "model.bin"
+    data.write_bytes(data.read_bytes()[::-1])
+    verdicts = rig.commands.verify_checkpoints("month", None)
+    assert [(verdict.step, verdict.ok) for verdict in verdicts] == [
+        (3, False),
+        (2, True),
+        (1, True),
+    ]
+    assert steps(rig) == [2, 1]
+    assert entries[2].path.with_name("damaged" + entries[2].name[3:]).exists()
+    told = [item for item in rig.commands.journal(limit=99) if item.kind == "checkpoint_damaged"]
+    assert len(told) == 1
+    rig.settle()
+    assert rig.supervisor.books.total("month", "damaged_checkpoints") == 1
+
+
+def test_a_scrub_without_file_handles_sets_nothing_aside(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_many(rig, 3)
+
+    def exhausted(self: RealDisk, path: Path) -> int:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    keeper = keeper_with(rig)
+    with monkeypatch.context() as patch:
+        patch.setattr(RealDisk, "open", exhausted)
+        keeper._tell(found := keeper.scrub())
+        keeper._examine_newest("month")
+    assert (found.damaged, len(found.unread)) == ((), 3)
+    told = rig.commands.journal(limit=99)[-1]
+    assert told.severity == "warning"
+    assert "is left alone: MANIFEST: cannot be read: Too many open files" in told.message
+    assert len(catalog.list_checkpoints(rig.supervisor.paths.run("month"))) == 3
+
+
+def test_a_start_names_what_is_damaged_and_what_the_store_did_not_know(rig: Rig) -> None:
+    entries = save_many(rig, 3)
+    (entries[1].path / "model.bin").unlink()
+    new = commit_plain(rig.supervisor.paths.run("month"), 9)
+    index(rig)
+    assert steps(rig) == [9, 3, 1]
+    told = {item.kind: item for item in rig.commands.journal(limit=99)}
+    assert told["checkpoint_adopted"].message.endswith(f"until now: {new.name}.")
+    assert "is set aside: model.bin: is missing" in told["checkpoint_damaged"].message
+    assert "checkpoint_gone" not in told
+    assert entries[1].path.with_name("damaged" + entries[1].name[3:]).exists()
+    with rig.store.transaction() as tx:
+        assert tx.counters.all()["month"]["damaged_checkpoints"] == 1
+
+
+def test_what_the_trainer_sets_aside_is_counted_and_forgotten(rig: Rig) -> None:
+    entries = save_many(rig, 2)
+    rig.settle()
+    attempt = rig.engine.running
+    assert attempt is not None
+    rig.engine.event(m.Hello("month", attempt, 4711))
+    catalog.quarantine(entries[1].path, "as the trainer does")
+    rig.engine.event(m.Notice("checkpoint_damaged", f"checkpoint {entries[1].name}", "error"))
+    rig.engine.event(m.Ready(1, 100, 10, 1e6, entries[0].name, {}, 1e12, "test"))
+    rig.settle()
+    assert steps(rig) == [1]
+    assert rig.supervisor.books.total("month", "damaged_checkpoints") == 1

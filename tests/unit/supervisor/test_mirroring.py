@@ -54,7 +54,10 @@ def begin(rig: Rig, steps: int) -> list[catalog.Entry]:
     record = {"spec": spec.to_dict(), "spec_digest": spec.digest()}
     (run_dir / "run.json").write_text(json.dumps(record))
     there = len(catalog.list_checkpoints(run_dir))
-    entries = [commit_plain(run_dir, there + at + 1) for at in range(steps)]
+    entries = [
+        commit_plain(run_dir, there + at + 1, run="month", digest=spec.digest())
+        for at in range(steps)
+    ]
     with rig.store.transaction() as tx:
         from orchestrator.recovery import row_of
 
@@ -303,3 +306,36 @@ def test_the_password_of_a_mirror_is_not_shown(make_rig: Callable[..., Rig]) -> 
 
     config = Config(checkpoint=CheckpointConfig(mirror="sftp://me:secret@nas/backup"))
     assert view(config)["checkpoint"]["mirror"] == "sftp://me:***@nas/backup"
+
+
+def test_the_runs_own_directory_is_no_mirror_and_loses_nothing(
+    make_rig: Callable[..., Rig], tmp_path: Path
+) -> None:
+    alias = tmp_path / "alias"
+    rig = make_rig(mirror=str(alias), mirror_keep=1)
+    alias.symlink_to(rig.supervisor.paths.runs)
+    begin(rig, 3)
+    rig.keeper.mirroring.saved("month")
+    rig.keeper.mirroring.work()
+    assert local(rig) == [3, 2, 1]
+    told = rig.commands.journal(limit=1)[0]
+    assert told.kind == "mirror_failed"
+    assert "the directory of the run's own checkpoints: name one on another disk" in told.message
+
+
+def test_when_even_the_mirror_has_nothing_a_person_is_asked(
+    make_rig: Callable[..., Rig], nas: Path
+) -> None:
+    rig = make_rig()
+    begin(rig, 2)
+    rig.crash()
+    shutil.rmtree(rig.supervisor.paths.run("month"))
+    rig.settle()
+    rescue(rig)
+    [hold] = rig.settle().holds
+    assert (hold.reason, hold.source) == (Reason.DISK, "checkpoints")
+    assert rig.engine.running is None
+    rig.commands.resume(run=None, source="cli")
+    rig.settle()
+    rescue(rig)
+    assert rig.engine.running is not None
