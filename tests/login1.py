@@ -117,6 +117,8 @@ class Logind:
     def __post_init__(self) -> None:
         #: reading ends of the locks that are held, with what was asked
         self.locks: dict[int, tuple[str, ...]] = {}
+        #: who asked for the last lock, as the bus calls him
+        self.asker = ""
         self._lock = threading.Lock()
         self._end, self._wake = os.pipe()
         self._connection: DBusConnection | None = None
@@ -192,6 +194,7 @@ class Logind:
     def _inhibit(
         self, connection: DBusConnection, message: Message, ready: selectors.BaseSelector
     ) -> None:
+        self.asker = message.header.fields[HeaderFields.sender]
         if self.refuses is not None:
             name, text = self.refuses
             connection.send(new_error(message, name, "s", (text,)))
