@@ -11,6 +11,7 @@ from orchestrator.domain import AttemptEnd, Effect, Reason
 from orchestrator.holds.sleep_sense import SleepSense
 from orchestrator.home.logind import Coming, FakeLogind
 from orchestrator.supervisor import Wake
+from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.supervisor.rig import Rig
 from trainer.contract import messages as m
 
@@ -41,7 +42,9 @@ class House:
 
     def save_and_leave(self, step: int) -> None:
         """The trainer does what a Stop asks for."""
-        self.rig.engine.event(m.Saved(step, f"gen-{step:08d}-1", 1000, 0.8, "stop"))
+        run_dir = self.rig.supervisor.paths.run("month")
+        saved = commit_plain(run_dir, step)
+        self.rig.engine.event(m.Saved(step, saved.name, 1000, 0.8, "stop"))
         self.rig.settle()
         assert self.waits, "a checkpoint is no end: the process still holds the card"
         self.rig.engine.event(m.Stopped(step, "stop"))
