@@ -14,7 +14,7 @@ _REASONS = {
     Reason.GPU_BUSY: "another program on the GPU",
     Reason.GPU_LOST: "a lost GPU",
     Reason.UPS: "the UPS",
-    Reason.DISK: "a full disk",
+    Reason.DISK: "the disk",
     Reason.DRAIN: "the shutdown",
     Reason.CRASH_LOOP: "repeated crashes",
     Reason.NETWORK: "the network",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from trainer.clock import Clock
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 FILE = "trainer.log"
 LIMIT_BYTES = 10_000_000
@@ -35,10 +40,14 @@ class Log:
             self.rotate()
 
     def rotate(self) -> None:
-        """Begin a new file when this one is too large; the one before is kept, no older ones."""
-        if self.path.exists() and self.path.stat().st_size > self._limit_bytes:
-            self.path.replace(self.path.with_name(self.path.name + ".1"))
-            self.attach()
+        """Begin a new file when this one is too large; the one before is kept, no older ones.
+
+        Where the disk does not let us, the old one goes on.
+        """
+        with contextlib.suppress(OSError):
+            if self.path.stat().st_size > self._limit_bytes:
+                self.path.replace(self.path.with_name(self.path.name + ".1"))
+                self.attach()
 
     def attach(self) -> None:
         """Point descriptors 1 and 2 at the file, for C++ and Python alike."""
@@ -66,6 +75,17 @@ def redirected(run_dir: Path, clock: Clock) -> Iterator[Log]:
             os.close(handle)
 
 
+class _Forgiving(io.FileIO):
+    """Drops what a full or failing disk does not take: a lost line stops no training."""
+
+    def write(self, data: Buffer, /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return memoryview(data).nbytes
+
+
 def _stream(descriptor: int) -> TextIO:
     """Text to a descriptor that stays open; every line goes out at once."""
-    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+    file = io.BufferedWriter(_Forgiving(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(file, encoding="utf-8", errors="replace", line_buffering=True)

@@ -43,7 +43,7 @@ _WHO = {
     "gpu_busy": "another program on the GPU",
     "gpu_lost": "a lost GPU",
     "ups": "the UPS",
-    "disk": "a full disk",
+    "disk": "the disk",
     "drain": "the shutdown",
     "crash_loop": "repeated crashes",
     "network": "the network",
