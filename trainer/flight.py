@@ -79,6 +79,7 @@ class Flight:
 
         The state must not change while this ``takes``.
         """
+        begin = self._clock.monotonic()
         size = sum(safetensor.size_bytes(tensors) for tensors in files.values())
         inlet = self._inflow.open(size)
         if inlet is None:
@@ -92,6 +93,7 @@ class Flight:
         self._set_off(manifest.step, manifest.reason, by_ring=True)
         self._size_bytes, self._ordered = size, self._began
         self._inflow.begin(inlet, files, manifest)
+        self._inflow.count_stall(begin)
         return True
 
     @property
@@ -173,8 +175,10 @@ class Flight:
     def _land(self, answer: Answer) -> Landed:
         if self._by_ring:
             # the writer has left its end of the ring, and with the process its memory goes
+            begin = self._clock.monotonic()
             self._inflow.end()
             self._handover.close()
+            self._inflow.count_stall(begin)
         if answer.kind:
             if self._slot is not None and answer.kind == "damaged":
                 self._snapshots.invalidate(self._slot.path)

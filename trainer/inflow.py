@@ -7,7 +7,7 @@ them on meanwhile; the update after it waits until the ring has taken all of the
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class Inflow:
         self._clock = clock
         self._told: set[str] = set()
         self._inlet: Inlet | None = None
+        #: brings what is queued on the device now to the host
+        self._fetch: Callable[[Tensor], Tensor] = Tensor.cpu
         self._thread: threading.Thread | None = None
         #: what went wrong on our side, not the writer's; empty when nothing did
         self.problem = ""
@@ -38,6 +40,7 @@ class Inflow:
 
     def open(self, state_bytes: int) -> Inlet | None:
         """A ring for a state of that size; None where there is no room for one, which is told."""
+        self._fetch = snapshot.fetch_of(self._device)
         available = slots.available_bytes()
         size = ring.size_for(state_bytes, available)
         if not size:
@@ -65,7 +68,7 @@ class Inflow:
     ) -> None:
         """Begin to pass on a state, which must not change while this ``is_on``."""
         self._inlet, self.problem = inlet, ""
-        fetch = snapshot.fetch_of(self._device)
+        fetch = self._fetch
 
         def run() -> None:
             try:
@@ -90,8 +93,12 @@ class Inflow:
         if self._thread is not None and self._thread.is_alive():
             begin = self._clock.monotonic()
             self._thread.join(seconds)
-            self.stall_seconds += self._clock.monotonic() - begin
+            self.count_stall(begin)
         return not self.is_on
+
+    def count_stall(self, begin: float) -> None:
+        """Training has waited for a ring since ``begin``, by the monotonic clock."""
+        self.stall_seconds += self._clock.monotonic() - begin
 
     def end(self) -> None:
         """The state may change: what the ring has not taken is abandoned."""

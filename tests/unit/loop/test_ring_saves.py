@@ -25,6 +25,7 @@ from trainer.checkpoint.catalog import Entry
 from trainer.contract.job import Job
 from trainer.contract.messages import (
     Event,
+    Failed,
     Finished,
     Heartbeat,
     Notice,
@@ -35,6 +36,7 @@ from trainer.contract.messages import (
     Stop,
 )
 from trainer.contract.spec import RunSpec
+from trainer.data import Loader
 from trainer.optim import Optimizer
 
 PATIENCE_SECONDS = 60.0
@@ -236,6 +238,39 @@ def test_a_stop_in_the_middle_waits_until_the_state_is_durable(
     assert len(catalog.list_checkpoints(run_dir)) == 1, "the stop needs no save of its own"
     assert hashes(of_step(run_dir, 2)) == by_trainer[2]
     assert not lease.is_writing(run_dir)
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_of_a_trainer_that_fails_meanwhile_the_state_is_saved_if_it_comes_through_in_time(
+    job: Job,
+    run_dir: Path,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    by_trainer: dict[int, dict[str, str]],
+    in_time: bool,
+) -> None:
+    batch = Loader.batch
+
+    def broken(loader: Loader, index: int) -> Any:
+        if index < 2 * support.MICRO_BATCHES + 1:
+            return batch(loader, index)
+        if in_time:
+            gate.open()
+        else:
+            monkeypatch.setattr("trainer.flight._LEAVE_SECONDS", 0.0)
+            monkeypatch.setattr("trainer.handover._LEAVE_SECONDS", 0.0)
+        raise RuntimeError("a shard is gone")
+
+    monkeypatch.setattr(Loader, "batch", broken)
+    link = Puppeteer()
+    assert support.train(job, link) == 1
+    assert isinstance(link.last, Failed)
+    if in_time:
+        assert hashes(of_step(run_dir, 2)) == by_trainer[2]
+    else:
+        gate.open()
+        gate.started[0].wait(PATIENCE_SECONDS)
+        assert list((run_dir / "checkpoints").iterdir()) == []
 
 
 def test_a_writer_that_is_killed_costs_one_save_and_training_goes_on(
