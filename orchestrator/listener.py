@@ -158,6 +158,9 @@ class Listener:
     def _phase(self, life: Life, event: m.Phase) -> None:
         if event.phase == life.last_phase_seen:
             return
+        if event.phase == "checkpoint" and life.last_phase_seen == "paused":
+            # a paused trainer saves without going on, as in an outage
+            return
         if event.phase == "paused" and self._s.cycling:
             life.last_phase_seen = "cycled"
             return

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the real parts that the tests start: PostgreSQL, Prometheus, Alertmanager, a UPS server,
-# an MQTT broker, a D-Bus, a browser, the tracer and the file systems under which the power fails.
+# an MQTT broker, a D-Bus, a browser, the tracer, a wall clock that jumps and the file systems
+# under which the power fails.
 # Only as root on Debian; elsewhere the tests that need a missing part say so and are skipped,
 # but never in CI.
 set -eu
@@ -16,6 +17,7 @@ command -v dbus-daemon >/dev/null 2>&1 || missing="$missing dbus"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 command -v strace >/dev/null 2>&1 || missing="$missing strace"
+ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
 command -v mkfs.ext4 >/dev/null 2>&1 || [ -x /sbin/mkfs.ext4 ] || missing="$missing e2fsprogs"
 command -v mkfs.xfs >/dev/null 2>&1 || [ -x /sbin/mkfs.xfs ] || missing="$missing xfsprogs"
 command -v openssl >/dev/null 2>&1 || missing="$missing openssl"

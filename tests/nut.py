@@ -57,11 +57,15 @@ class NutServer:
             path.chmod(0o640)
         self._dir.chmod(0o750)
         self.start_driver()
-        self._run("upsd", "-F")
+        self.start_server()
 
     def start_driver(self) -> None:
         """Start the driver (again)."""
         self._run("dummy-ups", "-F", "-a", "home")
+
+    def start_server(self) -> None:
+        """Start upsd (again)."""
+        self._run("upsd", "-F")
 
     def say(self, **variables: str) -> None:
         """The UPS' variables from now on; ``__`` stands for a dot."""

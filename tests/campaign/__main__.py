@@ -77,7 +77,13 @@ def _section(section: Section, options: argparse.Namespace) -> list[Row]:
     answer = json.loads(done.stdout.splitlines()[-1])
     cpu = f"{answer['cpu_seconds']:.0f} s of a core"
     print(f"{section.name}: {seconds:.0f} s, {cpu}", file=sys.stderr, flush=True)
-    return [Row(**plain) for plain in answer["rows"]]
+    rows = [Row(**plain) for plain in answer["rows"]]
+    if rows or not done.stderr:
+        return rows
+    missing = f"{section.name}, left out: {done.stderr.strip()}"
+    print(missing, file=sys.stderr, flush=True)
+    # whoever runs it in CI wants all of it: a row that was never injected fails the campaign
+    return [Row(missing, 0, 0.0, 0.0, 0, 0)] if os.environ.get("CI") else []
 
 
 def _inside(options: argparse.Namespace) -> int:

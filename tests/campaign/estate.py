@@ -13,6 +13,7 @@ import psutil
 
 from tests.campaign.tally import Tally
 from tests.story.house import House, digest, lives, trainer_pid, wait_for
+from trainer.checkpoint import slots
 
 #: what stands in the command line of each part; the daemon and the trainer are known otherwise
 PARTS = {
@@ -65,6 +66,18 @@ class Estate:
             self.house.submit(name=self.runs[-1], steps=self.steps, batch_tokens="64")
             self.wait("the run", lambda: self.house.status()["run"])
 
+    def wait_training(self) -> Any:
+        """The status while a trainer computes; of another run when the last one ends meanwhile."""
+
+        def look() -> Any:
+            status = self.house.status()
+            if status["run"] is None:
+                self.keep_training()
+            return status if trains(status) else None
+
+        self.keep_training()
+        return self.wait("training", look)
+
     def newest_entry(self) -> int:
         """The id of the newest entry in the journal."""
         return max(int(entry["id"]) for entry in self.house.get("/api/v1/journal?limit=1"))
@@ -73,6 +86,10 @@ class Estate:
         """The journal after that entry."""
         entries: list[Any] = self.house.get(f"/api/v1/journal?after={newest}&limit=1000")
         return entries
+
+    def news(self, newest: int, kind: str) -> list[Any]:
+        """What of that kind the journal says after that entry, oldest first."""
+        return [entry for entry in self.told_since(newest) if entry["kind"] == kind]
 
     def goes_on(self, newest: int) -> bool:
         """Whether a later trainer has said Ready, or the run is done already."""
@@ -96,12 +113,19 @@ class Estate:
         where = root / "undisturbed" / "run"
         line = [sys.executable, "-m", "trainer", str(root / f"{name}.toml"), "--dir", str(where)]
         subprocess.run(line, check=True, capture_output=True, timeout=600)
+        slots.discard(where)
         return digest(where, self.steps)
 
     @staticmethod
     def wait(what: str, condition: Callable[[], Any]) -> Any:
         """The first true value of ``condition``."""
         return wait_for(what, condition, PATIENCE_SECONDS, LOOK_SECONDS)
+
+
+def trains(status: Any) -> bool:
+    """Whether a trainer computes now."""
+    run = status["run"]
+    return bool(run and run["trainer_pid"] and run["phase"] == "train")
 
 
 def _first_words(part: psutil.Process) -> str:

@@ -6,11 +6,10 @@ import os
 import random
 import signal
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from tests.campaign.estate import Estate
+from tests.campaign.estate import Estate, trains
 from tests.campaign.row import Row
 from tests.campaign.tally import Tally
 from tests.story.house import CLOCK, House
@@ -49,7 +48,7 @@ def hangs(seed: int, count: int, root: Path, engine: str, steps: int) -> list[Ro
         estate = Estate(house, random.Random(seed), tallies, steps)
         for number in range(count):
             estate.keep_training()
-            estate.wait("training", lambda: _trains(house.status()))
+            estate.wait("training", lambda: trains(house.status()))
             _stop(estate, victims[number % len(victims)])
         tallies[victims[0]].wrong += estate.compare()
     finally:
@@ -82,8 +81,3 @@ def _stop(estate: Estate, victim: str) -> None:
 def _found(estate: Estate, part: str) -> psutil.Process:
     found: psutil.Process = estate.wait(f"a {part}", lambda: estate.pick(part))
     return found
-
-
-def _trains(status: Any) -> bool:
-    run = status["run"]
-    return bool(run and run["trainer_pid"] and run["phase"] == "train")

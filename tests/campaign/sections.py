@@ -97,6 +97,24 @@ def _numbers(seed: int, count: int, root: Path) -> list[Row]:
     return number_faults.run(seed, count, root)
 
 
+def _clocks(seed: int, count: int, root: Path) -> list[Row]:
+    from tests.campaign import clock_faults
+
+    return clock_faults.run(seed, count, root)
+
+
+def _reboots(seed: int, count: int, root: Path) -> list[Row]:
+    from tests.campaign import reboot_faults
+
+    return reboot_faults.run(seed, count, root)
+
+
+def _ups(seed: int, count: int, root: Path) -> list[Row]:
+    from tests.campaign import ups_faults
+
+    return ups_faults.run(seed, count, root)
+
+
 SECTIONS = (
     Section("trainer-kills", _trainers, long=840, short=12),
     Section("daemon-kills", _local, long=36, short=3),
@@ -108,6 +126,9 @@ SECTIONS = (
     Section("crash-states", _crash_states, long=6000, short=300),
     Section("damage", _damage, long=60, short=4),
     Section("house", _rig, long=40, short=2),
+    Section("clocks", _clocks, long=6, short=1),
+    Section("reboots", _reboots, long=12, short=1),
+    Section("ups", _ups, long=4, short=0),
     Section("disk", _disk, long=8, short=1),
     Section("numbers", _numbers, long=20, short=1),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -120,6 +121,10 @@ class House:
     tables: str = ""
     #: where its system bus is; as it is, nowhere: no test's daemon delays this machine's own sleep
     system_bus: str = "unix:path=/nonexistent"
+    #: further environment of everything that is started here
+    variables: dict[str, str] = field(default_factory=dict)
+    #: words before the daemon's command that end in an exec of it
+    wrapper: tuple[str, ...] = ()
     process: subprocess.Popen[str] | None = None
 
     def __post_init__(self) -> None:
@@ -162,7 +167,7 @@ class House:
         """Start the daemon and do not wait."""
         log = (self.root / "daemon.out").open("a")
         self.process = subprocess.Popen(
-            [*HOMERUN, "--config", str(self.config), "serve"],
+            [*self.wrapper, *HOMERUN, "--config", str(self.config), "serve"],
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
@@ -198,6 +203,19 @@ class House:
         self.process.kill()
         self.process.wait(timeout=10)
 
+    def kill_all(self) -> None:
+        """SIGKILL everything that runs here, as a power cut does."""
+        self.kill()
+        for process in self.leftovers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.wait_gone()
+
+    def forget_memory(self) -> None:
+        """What a reboot does to the slots in shared memory."""
+        for run_dir in (self.state / "runs").glob("*"):
+            slots.discard(run_dir)
+
     def close(self) -> None:
         """End whatever is left."""
         if self.process is not None and self.process.poll() is None:
@@ -209,14 +227,14 @@ class House:
                 self.process.wait()
         for process in self.leftovers():
             process.kill()
-        for run_dir in (self.state / "runs").glob("*"):
-            slots.discard(run_dir)
+        self.forget_memory()
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HOMERUN_")}
         return {
             **kept,
+            **self.variables,
             "HOMERUN_CONFIG": str(self.config),
             "HOUSE": str(self.root),
             "DBUS_SYSTEM_BUS_ADDRESS": self.system_bus,

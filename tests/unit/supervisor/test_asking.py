@@ -45,6 +45,23 @@ def test_a_pause_ends_by_itself_at_its_time(rig: Rig) -> None:
     assert "hold_ended" in rig.kinds()
 
 
+def test_a_paused_run_that_saves_is_not_told_to_go_on(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    rig.commands.pause(run=None, until=None, release=False, detail="", source="cli")
+    for phase in ("paused", "checkpoint", "paused"):
+        rig.settle()
+        rig.engine.event(m.Phase(phase))
+    rig.settle()
+    kinds = rig.kinds()
+    assert (kinds.count("paused"), kinds.count("unpaused")) == (1, 0)
+    rig.commands.resume(run=None, source="cli")
+    rig.settle()
+    rig.engine.event(m.Phase("train"))
+    rig.settle()
+    assert rig.kinds().count("unpaused") == 1
+
+
 def test_a_released_run_gives_everything_back_and_starts_again_on_resume(rig: Rig) -> None:
     rig.submit()
     rig.train(0, 2)
