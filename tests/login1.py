@@ -10,6 +10,7 @@ import contextlib
 import os
 import selectors
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -79,7 +80,12 @@ class SystemBus:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until("the bus to listen", self._socket.exists)
+        wait_until("the bus to listen", self._listens)
+
+    def _listens(self) -> bool:
+        """Whether it takes connections: its socket is there a moment before."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self._socket)) == 0
 
     def kill(self) -> None:
         """SIGKILL it."""
