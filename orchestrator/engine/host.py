@@ -76,6 +76,7 @@ class Host:
         self._launcher: Launcher | None = None
         self._waiting: list[Job] = []
         self._vital: list[tuple[str, Identity]] = []
+        self._pulses: list[pulse.Pulse] = []
         self._baseline: frozenset[Identity] = frozenset()
 
     # --- starting ---------------------------------------------------------------------------
@@ -113,11 +114,13 @@ class Host:
 
     def feel_pulse(self, part: Identity, asked: Asked) -> None:
         """End everything as soon as this process hangs."""
-        threading.Thread(target=self._feel, args=(part, asked), name="pulse", daemon=True).start()
+        felt = pulse.Pulse(part, asked, self._place.patience, self._clock)
+        self._pulses.append(felt)
+        threading.Thread(target=self._feel, args=(felt,), name="pulse", daemon=True).start()
 
-    def _feel(self, part: Identity, asked: Asked) -> NoReturn:
-        pulse.wait_until_hung(asked, self._place.patience, self._clock)
-        self.lose(f"the {asked.title} does not answer: {pulse.state_in_words(part.pid)}")
+    def _feel(self, felt: pulse.Pulse) -> NoReturn:
+        felt.wait_until_hung()
+        self.lose(felt.complaint)
 
     def _guard(self, name: str, part: Identity) -> NoReturn:
         pidfd = process.open_pidfd(part)
@@ -125,7 +128,7 @@ class Host:
         if pidfd is not None:
             process.wait_pidfd(pidfd, None)
             ended = process.in_words(process.exit_status(part, pidfd))
-        self.lose(f"{self._root_of(name)} is gone: {ended}")
+        self.lose(pulse.blame(f"{self._root_of(name)} is gone: {ended}", self._pulses))
 
     def _root_of(self, name: str) -> str:
         """The part whose death took ``name`` with it, or ``name`` itself.

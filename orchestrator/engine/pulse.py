@@ -8,15 +8,19 @@ stop of daemon, engine and all (a debugger, the freezer of a control group) look
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.engine import process
+from orchestrator.engine.process import Identity
 from orchestrator.home.clock import Clock
 
 _QUESTIONS = 8
 #: one period passes until the first of them is asked, and one is left for killing
 _MISSES = 6
+#: by chance one answer is late, but not two in a row just before another part ends
+_WEAK_MISSES = 2
 #: a wait this many times as long as it was to be: we did not run ourselves, so it says nothing
 _OURSELVES = 2.0
 
@@ -95,16 +99,42 @@ class Record:
         return self.misses >= limit
 
 
-def wait_until_hung(part: Asked, patience: Patience, clock: Clock) -> None:
-    """Ask again and again; return when the part hangs."""
-    record = Record()
-    period = patience.period_seconds
-    while not record.hangs(patience):
-        began = clock.monotonic()
-        answered = part.ask(period)
-        waited = clock.monotonic() - began
-        record = record.after(answered, waited, patience)
-        clock.sleep(max(0.0, period - waited))
+class Pulse:
+    """The pulse of one part, felt in a thread of its own."""
+
+    def __init__(self, part: Identity, asked: Asked, patience: Patience, clock: Clock) -> None:
+        self._part = part
+        self._asked = asked
+        self._patience = patience
+        self._clock = clock
+        self._record = Record()
+
+    def wait_until_hung(self) -> None:
+        """Ask again and again; return when the part hangs."""
+        period = self._patience.period_seconds
+        while not self._record.hangs(self._patience):
+            began = self._clock.monotonic()
+            answered = self._asked.ask(period)
+            waited = self._clock.monotonic() - began
+            self._record = self._record.after(answered, waited, self._patience)
+            self._clock.sleep(max(0.0, period - waited))
+
+    @property
+    def weak(self) -> bool:
+        """It lives, and has left more than one question in a row unanswered."""
+        lives = process.identify(self._part.pid) == self._part
+        return lives and self._record.misses >= _WEAK_MISSES
+
+    @property
+    def complaint(self) -> str:
+        """That it does not answer, and what it does instead."""
+        return f"the {self._asked.title} does not answer: {state_in_words(self._part.pid)}"
+
+
+def blame(gone: str, pulses: Iterable[Pulse]) -> str:
+    """Why a part has ended: one that hangs takes others with it, by Ray's own time-outs."""
+    guilty = [pulse.complaint for pulse in pulses if pulse.weak]
+    return "; ".join([*guilty, gone])
 
 
 def state_in_words(pid: int) -> str:

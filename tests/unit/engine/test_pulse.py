@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.engine import pulse
-from orchestrator.engine.pulse import Patience, Record
+from orchestrator.engine import process, pulse
+from orchestrator.engine.process import Identity
+from orchestrator.engine.pulse import Patience, Pulse, Record
 from orchestrator.home.clock import FakeClock
 from tests.unit.engine.harness import wait_for
 
@@ -37,12 +39,16 @@ class Part:
         return False
 
 
+def pulse_of(part: Part, identity: Identity | None = None) -> Pulse:
+    return Pulse(identity or process.own_identity(), part, PATIENCE, part.clock)
+
+
 def seconds_until_hung(*script: float | None) -> float:
     """From the last answer (or the beginning) until it is noticed that nobody answers any more."""
     clock = FakeClock()
     part = Part(clock, list(script))
+    pulse_of(part).wait_until_hung()
     answered = [index for index, one in enumerate(script) if one is None]
-    pulse.wait_until_hung(part, PATIENCE, clock)
     last = part.asked[answered[-1]] if answered else part.asked[0]
     return clock.monotonic() - last
 
@@ -67,7 +73,7 @@ def test_what_stopped_us_as_well_is_no_silence_of_the_part() -> None:
     frozen = [3600.0] * 50
     clock = FakeClock()
     part = Part(clock, [None, *frozen, None])
-    pulse.wait_until_hung(part, PATIENCE, clock)
+    pulse_of(part).wait_until_hung()
     assert len(part.asked) > len(frozen)
 
 
@@ -82,7 +88,7 @@ def test_neither_a_sleeping_machine_nor_a_clock_that_is_set_counts() -> None:
             clock.jump(-86_400)
 
     clock.on_sleep = night
-    pulse.wait_until_hung(part, PATIENCE, clock)
+    pulse_of(part).wait_until_hung()
     assert len(part.asked) == 26
 
 
@@ -102,6 +108,18 @@ def test_several_misses_in_a_row_are_needed(record: Record, expected: bool) -> N
 def test_a_hung_start_is_named_by_the_innermost_limit() -> None:
     limits = (PATIENCE.start_seconds, PATIENCE.up_seconds, PATIENCE.ready_seconds)
     assert list(limits) == sorted(set(limits))
+
+
+def test_a_hung_part_is_named_when_another_one_ends_of_it() -> None:
+    clock = FakeClock()
+    hung = pulse_of(Part(clock, [None], title="GCS"))
+    well = pulse_of(Part(clock, [None], title="raylet"))
+    dead = pulse_of(Part(clock, [None], title="raylet"), Identity(os.getpid(), 1))
+    for silent in (hung, dead):
+        silent.wait_until_hung()
+    cause = pulse.blame("raylet is gone: killed by SIGKILL", [dead, hung, well])
+    assert re.fullmatch("the GCS does not answer: it .*; raylet is gone: killed by SIGKILL", cause)
+    assert pulse.blame("raylet is gone: ended", [well, dead]) == "raylet is gone: ended"
 
 
 def test_what_the_kernel_says_of_a_process_is_told_in_words() -> None:
