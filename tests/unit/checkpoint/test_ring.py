@@ -23,9 +23,9 @@ from trainer.checkpoint.catalog import Entry
 from trainer.checkpoint.commit import SaveError
 from trainer.checkpoint.disk import REAL, Disk, FaultyDisk, Operation, RecordingDisk
 from trainer.checkpoint.format import FileRecord, Manifest
-from trainer.checkpoint.lease import Lease, WriterLock, raise_fence
+from trainer.checkpoint.lease import Fenced, Lease, WriterLock, raise_fence
 from trainer.checkpoint.reader import load
-from trainer.checkpoint.ring import Inlet, Place
+from trainer.checkpoint.ring import Inlet, Outlet, Place
 from trainer.checkpoint.scribe import Mandate, Scribe
 
 CHUNK = 4096
@@ -293,15 +293,31 @@ def test_a_disk_that_fails_costs_this_generation_and_the_trainer_is_told(
     assert [path.name for path in (run_dir / "checkpoints").iterdir()] == [before.name]
 
 
-def test_raising_the_fence_ends_a_writer_that_waits_for_a_trainer_that_says_nothing(
-    run_dir: Path, inlet: Inlet
+def test_a_writer_that_waits_for_a_trainer_that_says_nothing_still_looks_at_the_fence(
+    inlet: Inlet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = writing(run_dir, inlet)
+    monkeypatch.setattr(ring, "_LOOK_MILLISECONDS", 1)
+    looks = 0
+
+    class Falling:
+        def check(self) -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 9:
+                raise Fenced("attempt 2 owns it now")
+
+    place = inlet.place
+    outlet = Outlet(
+        Place(os.dup(place.memory), os.dup(place.channel), place.chunks, CHUNK), Falling()
+    )
     inlet.begin({"model.safetensors": 2 * CHUNK}, manifest(3))
     inlet.put(memoryview(bytes(CHUNK)))
-    raise_fence(run_dir, 2, clock=StillClock())
-    assert writer.failure().kind == "fenced"
-    assert not any("gen-" in path.name for path in (run_dir / "checkpoints").iterdir())
+    outlet.head()
+    pieces = outlet.file(2 * CHUNK, [])
+    assert len(next(pieces)) == CHUNK
+    with pytest.raises(Fenced):
+        next(pieces)
+    outlet.close()
 
 
 def test_raising_the_fence_before_the_commit_ends_a_state_that_has_come_whole(
