@@ -138,7 +138,7 @@ class Mirroring:
             name = next(one for one in source.generations() if str(one) == entry.name)
             mirror.copy(source, target, name)
             copied = entry.name
-        mirror.thin(target, self._config.mirror_keep)
+        mirror.thin(target, self._config.mirror_keep, entry.name)
         return copied
 
     # --- living off it ----------------------------------------------------------------------

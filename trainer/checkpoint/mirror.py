@@ -105,12 +105,15 @@ def bring(source: Place, target: Place, on_damaged: Callable[[Verdict], None]) -
     return None
 
 
-def thin(place: Place, keep: int) -> list[Name]:
-    """Delete all but the ``keep`` newest that a run may go on from; returns what went."""
+def thin(place: Place, keep: int, always: str = "") -> list[Name]:
+    """Delete all but the ``keep`` newest that a run may go on from; returns what went.
+
+    ``always`` stays too: what is the newest now is not the furthest after a run started over.
+    """
     kept = candidates(place)[: max(keep, 1)]
     if not kept:
         return []
-    gone = [name for name in place.generations() if name not in kept]
+    gone = [name for name in place.generations() if name not in kept and str(name) != always]
     for name in gone:
         place.remove(name)
     return gone

@@ -339,3 +339,16 @@ def test_when_even_the_mirror_has_nothing_a_person_is_asked(
     rig.settle()
     rescue(rig)
     assert rig.engine.running is not None
+
+
+def test_after_starting_over_the_mirror_keeps_what_it_says_that_it_has(
+    make_rig: Callable[..., Rig], nas: Path
+) -> None:
+    rig = make_rig(mirror_keep=1)
+    begin(rig, 4)
+    assert rig.keeper.mirroring.copy("month")
+    rig.crash()
+    shutil.rmtree(rig.supervisor.paths.run("month"))
+    [first] = begin(rig, 1)
+    assert rig.keeper.mirroring.copy("month") == first.name
+    assert there(nas) == [4, 1], "the older life is not this one's to delete either"
