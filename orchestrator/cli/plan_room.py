@@ -46,18 +46,18 @@ def words(rows: Sequence[Row], room: Room) -> str:
         key=lambda each: (-each[0].slots, -each[0].ring_bytes),
     )
     said = [
-        f"{_way(found)}: {', '.join(name for _, name in group)}"
+        f"{_way(found)} ({', '.join(name for _, name in group)})"
         for found, group in groupby(ways, lambda each: each[0])
     ]
     return (
-        f"Saves on this machine, with {room.free_bytes / _GIB:.1f} GiB for copies in memory now "
-        f"less what HOST says. {'; '.join(said)}."
+        f"This machine can spare {room.free_bytes / _GIB:.1f} GiB of memory now, for HOST and for "
+        f"saves, which then go {', '.join(said)}."
     )
 
 
 def _way(found: Way) -> str:
     if found.slots:
-        return f"From {'two copies' if found.slots > 1 else 'one copy'} in memory"
+        return f"from {'two copies' if found.slots > 1 else 'one copy'} in memory"
     if found.ring_bytes:
-        return f"Through a ring of {found.ring_bytes // _MIB} MiB"
-    return "Training stops while they are written"
+        return f"through a ring of {found.ring_bytes // _MIB} MiB"
+    return "by the trainer, which stops for them"

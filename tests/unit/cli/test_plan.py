@@ -343,11 +343,11 @@ def test_a_daemon_that_talks_nonsense_does_not_stop_a_plan(double: ApiDouble, ru
 @pytest.mark.parametrize(
     ("copies", "available", "slots", "ring", "words"),
     [
-        (2.5, 64 << 30, 2, 0, "From two copies in memory: int8."),
-        (1.5, 64 << 30, 1, 0, "From one copy in memory: int8."),
-        (0.5, 8 << 30, 0, 256 << 20, "Through a ring of 256 MiB: int8."),
-        (0.0, 2 << 30, 0, 128 << 20, "Through a ring of 128 MiB: int8."),
-        (0.0, 0, 0, 0, "Training stops while they are written: int8."),
+        (2.5, 64 << 30, 2, 0, "go from two copies in memory (int8)."),
+        (1.5, 64 << 30, 1, 0, "go from one copy in memory (int8)."),
+        (0.5, 8 << 30, 0, 256 << 20, "go through a ring of 256 MiB (int8)."),
+        (0.0, 2 << 30, 0, 128 << 20, "go through a ring of 128 MiB (int8)."),
+        (0.0, 0, 0, 0, "go by the trainer, which stops for them (int8)."),
     ],
 )
 def test_it_says_how_saves_go_on_this_machine(
