@@ -60,6 +60,12 @@ class Listener:
             )
         return progress
 
+    def notice(self, note: TrainerEvent) -> None:
+        """It lives; what it says is heard later."""
+        life = self._s.life
+        if life is not None and note.attempt == life.attempt:
+            life.last_event = self._s.clock.monotonic()
+
     def hear(self, note: TrainerEvent) -> None:
         """Take one event of the trainer in; those of an earlier attempt are ignored."""
         life, progress = self._s.life, self._s.progress

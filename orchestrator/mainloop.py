@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import queue
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -22,13 +24,13 @@ class MainLoop:
 
     A store that fails (a full disk, a database that is away) stops neither the training nor the
     daemon: the item that could not be written down is kept and tried again, in order, before
-    anything newer is taken.
+    anything newer is taken. What comes meanwhile is a sign of life all the same.
     """
 
     def __init__(self, supervisor: Supervisor, tick_seconds: float) -> None:
         self._s = supervisor
         self._tick_seconds = tick_seconds
-        self._kept: Item | None = None
+        self._kept: deque[Item] = deque()
 
     def run_until_drained(self) -> None:
         """Returns when a drain is complete and nothing runs any more."""
@@ -38,21 +40,37 @@ class MainLoop:
         self._s.close()
 
     def _must_give_up(self) -> bool:
-        return self._kept is not None and self._s.hurried
+        return bool(self._kept) and self._s.hurried
 
     def _listen(self, until: float, *, healthy: bool) -> None:
         """Take items until the next tick is due, or one came that a tick must answer."""
         clock = self._s.clock
         while (left := until - clock.monotonic()) > 0:
-            if self._kept is not None and not healthy:
+            if self._kept and not healthy:
+                self._keep_what_came()
                 clock.sleep(left)
                 return
-            item = self._kept or clock.get(self._s.inbox, left)
+            item = self._kept[0] if self._kept else clock.get(self._s.inbox, left)
             if item is None:
                 return
-            self._kept = None if self._try(partial(self._s.take, item)) else item
-            if self._kept is not None or is_decisive(item):
+            taken = self._try(partial(self._s.take, item))
+            if taken and self._kept:
+                self._kept.popleft()
+            elif not taken and not self._kept:
+                self._kept.append(item)
+            if not taken or is_decisive(item):
                 return
+
+    def _keep_what_came(self) -> None:
+        """Else a trainer that is heard and not listened to would be taken for one that hangs."""
+        while True:
+            try:
+                item = self._s.inbox.get_nowait()
+            except queue.Empty:
+                return
+            self._kept.append(item)
+            if isinstance(item, TrainerEvent):
+                self._s.listener.notice(item)
 
     def _try(self, work: Callable[[], None]) -> bool:
         try:

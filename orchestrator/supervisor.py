@@ -45,7 +45,7 @@ from orchestrator.power.xid_watch import XidNews, XidWatch
 from orchestrator.progress import Life, Progress
 from orchestrator.registrar import Registrar
 from orchestrator.shelf import Shelf
-from orchestrator.store import Store
+from orchestrator.store import Store, StoreFailed
 from orchestrator.timekeeping import Timekeeper
 from orchestrator.view import Figures, Situation, build, most_lost_seconds, unsaved_seconds
 from trainer.contract import messages as m
@@ -159,7 +159,24 @@ class Supervisor:
     # --- the tick ---------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Sense, decide, act, and show."""
+        """Sense, decide, act, and show.
+
+        Raises:
+            StoreFailed: it could not be asked or written; what is known without it is shown.
+        """
+        try:
+            self._work()
+        except StoreFailed:
+            # systemd's watchdog is fed by this
+            self._show()
+            raise
+        self._show()
+
+    def _show(self) -> None:
+        self._publish()
+        self.after_tick()
+
+    def _work(self) -> None:
         if self.timekeeper.look(self._active.name if self._active else None):
             self.registrar.forget()
         self._account()
@@ -173,8 +190,6 @@ class Supervisor:
             self.orders.refuse_all(nobody_to_save(self._situation.holds))
         if self.clock.monotonic() - self._last_flush >= FLUSH_SECONDS:
             self.flush()
-        self._publish()
-        self.after_tick()
 
     def _throttled(self) -> Setpoint:
         situation, now = self._situation, self.clock.monotonic()

@@ -36,6 +36,7 @@ class WallClock:
         """``place``: a file of its own, from which the library reads how far off the time is."""
         self._place = place
         self._ahead = timedelta(0)
+        _sweep()
         self.show(start)
 
     @property
@@ -65,6 +66,14 @@ class WallClock:
     def show(self, moment: datetime) -> None:
         """Set it to ``moment``, from where it goes on."""
         self.jump((moment - self.now()).total_seconds())
+
+
+def _sweep() -> None:
+    """Take away what the library leaves in shared memory of a process that was killed."""
+    for pattern in ("faketime_shm_*", "sem.faketime_sem_*"):
+        for path in Path("/dev/shm").glob(pattern):
+            if not Path(f"/proc/{path.name.rpartition('_')[2]}").exists():
+                path.unlink(missing_ok=True)
 
 
 #: noon of an ordinary winter day

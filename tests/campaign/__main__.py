@@ -115,9 +115,10 @@ Lost is the computing that had to be done again; for a hang it is the time until
 on, of which the limit of a trainer (`daemon.stall_after`) is 4 s here, that of the engine process
 and parts of Ray (`engine.hung_after`) 6 s, and 20 s while they start. A hang counts once the
 journal names what hung. A result is wrong when the final weights or optimizer differ by a byte from
-those of a run that nobody disturbed, or when anything that had been acknowledged was gone. The
-model is tiny and saves many times a second, so that a kill meets every state; what a real run loses
-at most is `checkpoint.most_lost_seconds`.
+those of a run that nobody disturbed, when anything that had been acknowledged was gone, or when the
+journal tells a jump of the clock, a reboot or an outage for something else than it was. Lost over a
+reboot is what the daemon last knew to be unsaved. The model is tiny and saves many times a second,
+so that a kill meets every state; what a real run loses at most is `checkpoint.most_lost_seconds`.
 
 {table(rows)}
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -244,6 +245,36 @@ def test_a_store_that_fails_loses_nothing_and_stops_nothing(
     loop.run_until_drained()
     assert rig.clock.monotonic() > healed_after
     assert rig.ends() == [AttemptEnd.STOPPED]
+    assert [row.name for row in rig.commands.checkpoints("month")] == ["gen-2"]
+
+
+def test_a_store_that_fails_for_long_neither_kills_the_trainer_nor_starves_the_watchdog(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    whole = rig.store.transaction
+    begin, fed = rig.clock.monotonic(), []
+
+    def full_disk() -> object:
+        raise StoreFailed("database or disk is full", "make room")
+
+    def time_passes() -> None:
+        seconds = rig.clock.monotonic() - begin
+        rig.engine.event(m.Heartbeat(2, 0, 1))
+        if seconds > 2 * rig.supervisor.policy.stall_after_seconds:
+            monkeypatch.setattr(rig.store, "transaction", whole)
+            rig.engine.event(m.Stopped(2, "stop"))
+            rig.engine.exit("exit code 0")
+            rig.supervisor.drain()
+
+    rig.engine.event(m.Saved(2, "gen-2", 10, 0.1, "schedule"))
+    monkeypatch.setattr(rig.store, "transaction", full_disk)
+    rig.clock.on_sleep = time_passes
+    rig.supervisor.after_tick = lambda: fed.append(rig.clock.monotonic())
+    MainLoop(rig.supervisor, 1.0).run_until_drained()
+    assert rig.engine.kills == []
+    assert max(after - before for before, after in itertools.pairwise(fed)) <= 1.0
     assert [row.name for row in rig.commands.checkpoints("month")] == ["gen-2"]
 
 
