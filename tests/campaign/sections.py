@@ -115,6 +115,12 @@ def _ups(seed: int, count: int, root: Path) -> list[Row]:
     return ups_faults.run(seed, count, root)
 
 
+def _volumes(seed: int, count: int, root: Path) -> list[Row]:
+    from tests.campaign import volume_faults
+
+    return volume_faults.run(seed, count, root)
+
+
 SECTIONS = (
     Section("trainer-kills", _trainers, long=840, short=12),
     Section("daemon-kills", _local, long=36, short=3),
@@ -129,6 +135,7 @@ SECTIONS = (
     Section("clocks", _clocks, long=6, short=1),
     Section("reboots", _reboots, long=12, short=1),
     Section("ups", _ups, long=4, short=0),
+    Section("volumes", _volumes, long=4, short=0),
     Section("disk", _disk, long=8, short=1),
     Section("numbers", _numbers, long=20, short=1),
 )

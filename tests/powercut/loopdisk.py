@@ -65,6 +65,14 @@ class LoopDisk:
         finally:
             os.close(handle)
 
+    def fail(self) -> None:
+        """An ext4 finds an error in itself and turns read-only, as distributions mount it."""
+        _run("mount", "-o", "remount,errors=remount-ro", str(self.root))
+        number = self.root.stat().st_dev
+        device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve().name
+        assert device.startswith("loop"), device
+        Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("a test", encoding="ascii")
+
     def cut_under(self, pid: int) -> None:
         """Freeze our child ``pid``, cut the power, end the child, and switch on again."""
         os.kill(pid, signal.SIGSTOP)
