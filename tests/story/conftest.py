@@ -42,21 +42,23 @@ Undisturbed = Callable[..., str]
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """What a run of so many steps ends with when nothing happens and no daemon is there."""
-    known: dict[int, str] = {}
+    known: dict[tuple[str, ...], str] = {}
 
-    def train(steps: int) -> str:
-        if steps not in known:
+    def train(steps: int, **overrides: str) -> str:
+        key = (str(steps), *(f"{name}={overrides[name]}" for name in sorted(overrides)))
+        if key not in known:
             root = tmp_path_factory.mktemp("undisturbed")
             write_corpus(root / "corpus")
             path = root / "tiny.toml"
-            path.write_text(spec_text(root / "corpus", steps=steps), encoding="utf-8")
+            text = spec_text(root / "corpus", steps=steps, **overrides)
+            path.write_text(text, encoding="utf-8")
             subprocess.run(
                 [sys.executable, "-m", "trainer", str(path), "--dir", str(root / "run")],
                 check=True,
                 capture_output=True,
                 timeout=240,
             )
-            known[steps] = digest(root / "run", steps)
-        return known[steps]
+            known[key] = digest(root / "run", steps)
+        return known[key]
 
     return train
