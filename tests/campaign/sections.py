@@ -55,6 +55,12 @@ def _disk(seed: int, count: int, root: Path) -> list[Row]:
     return disk_faults.run(seed, count, root)
 
 
+def _memory(seed: int, count: int, root: Path) -> list[Row]:
+    from tests.campaign import memory_faults
+
+    return memory_faults.run(seed, count, root)
+
+
 def _local(seed: int, count: int, root: Path) -> list[Row]:
     from tests.campaign import house_faults
 
@@ -138,4 +144,6 @@ SECTIONS = (
     Section("volumes", _volumes, long=4, short=0),
     Section("disk", _disk, long=8, short=1),
     Section("numbers", _numbers, long=20, short=1),
+    # the short form leaves it to tests/story/test_out_of_memory.py
+    Section("memory", _memory, long=8, short=0),
 )
