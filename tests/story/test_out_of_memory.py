@@ -15,9 +15,9 @@ from tests.story.conftest import MakeHouse, Undisturbed
 from tests.story.house import House, digest, trainer_pid, wait_for
 from trainer.checkpoint import slots
 
-STEPS = 100
+STEPS = 80
 #: steps of some hundredths of a second: each is copied while the next one computes
-SLOW = {"batch_tokens": "1024"}
+SLOW = {"batch_tokens": "512"}
 #: what is not in memory is lost: the only checkpoint on the disk is the first
 NO_SAVES = {"every_seconds": "3600"}
 
@@ -37,6 +37,7 @@ def make_group() -> Iterator[Callable[[], MemoryGroup]]:
         yield make
 
 
+@pytest.mark.timeout(600)  # four starts take long on a machine with other work
 def test_trainer_and_engine_are_killed_for_want_of_memory_and_no_step_that_memory_holds_is_lost(
     make_group: Callable[[], MemoryGroup], make_house: MakeHouse, undisturbed: Undisturbed
 ) -> None:
@@ -59,7 +60,9 @@ def test_trainer_and_engine_are_killed_for_want_of_memory_and_no_step_that_memor
     assert died(house, 1).startswith("killed by the kernel: this machine ran out of memory (")
     kept = max(entry.step for entry in slots.whole(house.run_dir()))
     memory.lift()
-    assert goes_on(house, 1) == kept > 1
+    goes_on_from = goes_on(house, 1)
+    assert goes_on_from["checkpoint"].startswith("memory/")
+    assert goes_on_from["step"] == kept > 1
     # On a busy machine the kernel may go on to the next before the first has let go of its memory.
     assert engine_pid(house) == engine or memory.kills() > 1
 
@@ -70,7 +73,7 @@ def test_trainer_and_engine_are_killed_for_want_of_memory_and_no_step_that_memor
     assert died(house, 2).startswith("killed by the kernel: this machine ran out of memory (")
     kept = max(entry.step for entry in slots.whole(house.run_dir()))
     engines.lift()
-    assert goes_on(house, 2) == kept
+    assert goes_on(house, 2)["step"] == kept
     assert engine_pid(house) != engine
 
     house.wait_finished()
@@ -91,17 +94,14 @@ def died(house: House, count: int) -> str:
     return cause
 
 
-def goes_on(house: House, count: int) -> int:
-    """At which step the trainer after so many deaths goes on; from memory, or this fails."""
+def goes_on(house: House, count: int) -> Any:
+    """From where the trainer after so many deaths goes on."""
 
     def resumed() -> list[Any]:
         found = [entry for entry in house.journal() if entry["kind"] == "resumed"]
         return found if len(found) >= count else []
 
-    data = wait_for("training to go on", resumed)[-1]["data"]
-    assert data["checkpoint"].startswith("memory/"), data
-    step: int = data["step"]
-    return step
+    return wait_for("training to go on", resumed)[-1]["data"]
 
 
 def engine_pid(house: House) -> int | None:
