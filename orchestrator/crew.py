@@ -99,7 +99,7 @@ class Crew:
         catalog.raise_fence(run_dir, attempt.number)
         mono = self._clock.monotonic()
         self._s.life = Life(run.name, attempt.number, mono, now, last_event=mono, told_at=mono)
-        self._s.life.oom_kills = self._s.oom.kills()
+        self._s.life.memory_looked_at(self._s.oom.kills(), mono)
         self._engine.start(
             Job(
                 spec=run_spec.from_dict(run.spec),

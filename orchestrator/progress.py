@@ -10,6 +10,8 @@ from orchestrator.decide import Told, Trainer
 from orchestrator.domain import CheckpointView, Sample
 from trainer.contract import messages as m
 
+#: a kill for want of memory explains an end that comes so soon after it, or twice as late
+_OOM_NEAR_SECONDS = 30.0
 #: weight of the newest step in the smoothed step time; about the last 30 steps count
 _SMOOTHING = 1 / 15
 
@@ -124,8 +126,22 @@ class Life:
     #: why we killed it, when we did
     killed: str = ""
     killed_for_stall: bool = False
-    #: what the kernel had killed for want of memory before this life; None: not known
+    #: what the kernel had killed for want of memory a while ago; None: not known
     oom_kills: int | None = None
+    #: the same later, and when that was
+    _oom_kills_since: int | None = None
+    _oom_looked_at: float = float("-inf")
+
+    def memory_looked_at(self, oom_kills: int | None, now: float) -> None:
+        """Forget old kills: in a life of weeks the kernel may take somebody else long before.
+
+        ``oom_kills``: so many so far. The first look is that at the beginning of the life.
+        """
+        if now - self._oom_looked_at < _OOM_NEAR_SECONDS:
+            return
+        first = self._oom_looked_at == float("-inf")
+        self.oom_kills = oom_kills if first else self._oom_kills_since
+        self._oom_kills_since, self._oom_looked_at = oom_kills, now
 
     def fold(self, event: m.Event, now: float) -> None:
         """Take one event in; every event is a sign of life."""

@@ -313,6 +313,7 @@ class Supervisor:
         self.books.energy(run, power, self.clock.now(), seconds)
         if self.life is None:
             return
+        self.life.memory_looked_at(self.oom.kills(), now)
         if self.computing:
             self.books.count(self.life.run, "active_seconds", seconds)
 

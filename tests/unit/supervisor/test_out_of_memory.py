@@ -48,6 +48,32 @@ def test_no_other_end_is_blamed_on_memory(
     assert cause_of_the_first(rig) == cause
 
 
+def test_a_sigkill_long_after_the_kernel_took_somebody_else_is_not_blamed_on_memory(
+    rig: Rig,
+) -> None:
+    rig.supervisor.oom = kernel = FakeOom(3)
+    rig.submit()
+    rig.train(0, 2)
+    kernel.count = 4
+    for step in range(3, 8):
+        rig.pass_time(31.0)
+        rig.step(step)
+    rig.die()
+    assert cause_of_the_first(rig) == "killed by SIGKILL"
+
+
+def test_a_trainer_whose_end_is_noticed_late_is_still_told_as_out_of_memory(rig: Rig) -> None:
+    rig.supervisor.oom = kernel = FakeOom(3)
+    rig.submit()
+    rig.train(0, 2)
+    rig.pass_time(29.0)
+    kernel.count = 4
+    rig.pass_time(2.0)  # a look falls between the kill and its news: gigabytes are freed slowly
+    rig.pass_time(20.0)
+    rig.die()
+    assert "this machine ran out of memory" in cause_of_the_first(rig)
+
+
 def test_what_the_kernel_counts_is_read_and_what_it_does_not_tell_is_unknown(
     tmp_path: Path,
 ) -> None:
