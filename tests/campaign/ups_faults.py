@@ -34,10 +34,10 @@ def run(seed: int, count: int, root: Path) -> list[Row]:
         return []
     server = NutServer()
     server.start()
-    house = House(root / "house", tables=_table(server)).start()
+    house = House(root / "house", tables=_table(server))
     tallies = {name: Tally(f"{name} (real upsd)") for name in FAULTS}
     try:
-        estate = Estate(house, random.Random(seed), tallies, steps=3000)
+        estate = Estate(house.start(), random.Random(seed), tallies, steps=3000)
         order = list(FAULTS) * count
         estate.chance.shuffle(order)
         for name in order:
