@@ -96,13 +96,17 @@ class MemoryGroup:
         assert eater.stdin is not None
         assert eater.stdout is not None
         assert eater.stdout.readline() == "here\n", "the eater of memory did not start"
-        self._limit(str(self.usage_bytes() + _ROOM_BYTES))
+        self.limit(self.usage_bytes() + _ROOM_BYTES)
         while self.kills() == before:
             eater.stdin.write("\n")
             eater.stdin.flush()
             # where the victim's memory is charged elsewhere, the eater is the next
             died = eater.stdout.readline() != "more\n"
             assert not died or self.kills() > before, "the eater of memory died"
+
+    def limit(self, size_bytes: int) -> None:
+        """Allow so much."""
+        self._limit(str(size_bytes))
 
     def lift(self) -> None:
         """Memory is plenty again."""

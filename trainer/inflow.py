@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainer.announce import Announcer
-from trainer.checkpoint import ring, slots, snapshot
+from trainer.checkpoint import host_memory, ring, snapshot
 from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.ring import Inlet
 from trainer.clock import Clock
@@ -41,7 +41,7 @@ class Inflow:
     def open(self, state_bytes: int) -> Inlet | None:
         """A ring for a state of that size; None where there is no room for one, which is told."""
         self._fetch = snapshot.fetch_of(self._device)
-        available = slots.available_bytes()
+        available = host_memory.read().available
         size = ring.size_for(state_bytes, available)
         if not size:
             self.go_without(f"{available // _MIB} MiB of memory are left")

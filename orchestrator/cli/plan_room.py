@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from orchestrator.planning.estimate import Row
-from trainer.checkpoint import slots
+from trainer.checkpoint import host_memory, slots
 from trainer.checkpoint.way import Way, way_of
 
 _GIB = 1 << 30
@@ -26,7 +26,7 @@ class Room:
 
 def of_this_machine() -> Room:
     """As it is now."""
-    return Room(slots.free_bytes(), slots.available_bytes())
+    return Room(slots.free_bytes(), host_memory.read().available)
 
 
 def way(row: Row, room: Room) -> Way:

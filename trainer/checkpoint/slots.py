@@ -15,6 +15,7 @@ import os
 import stat
 from pathlib import Path
 
+from trainer.checkpoint import host_memory
 from trainer.checkpoint.catalog import Entry, Verdict, examine
 from trainer.checkpoint.disk import REAL, remove_tree
 from trainer.checkpoint.format import MANIFEST, DamagedError
@@ -25,7 +26,6 @@ NAMES = ("a", "b")
 #: what the machine keeps for everything else: at least so much, or an eighth of its memory
 _LEAST_RESERVE_BYTES = 1 << 30
 _RESERVE_SHARE = 8
-_MEMINFO = Path("/proc/meminfo")
 
 
 def home(run_dir: Path) -> Path:
@@ -131,15 +131,10 @@ def free_bytes(run_dir: Path | None = None) -> int:
     except OSError:
         return 0
     in_shm = space.f_bavail * space.f_frsize
-    total, available = _memory_bytes()
-    reserve = max(_LEAST_RESERVE_BYTES, total // _RESERVE_SHARE)
+    memory = host_memory.read()
+    reserve = max(_LEAST_RESERVE_BYTES, memory.total // _RESERVE_SHARE)
     own = sum(_taken_bytes(path) for path in _filled(run_dir)) if run_dir else 0
-    return own + max(0, min(in_shm, available - reserve))
-
-
-def available_bytes() -> int:
-    """What programs could still get without swapping."""
-    return _memory_bytes()[1]
+    return own + max(0, min(in_shm, memory.available - reserve))
 
 
 def _taken_bytes(slot: Path) -> int:
@@ -148,14 +143,3 @@ def _taken_bytes(slot: Path) -> int:
         for name in REAL.names(slot):
             taken += (slot / name).lstat().st_blocks * 512
     return taken
-
-
-def _memory_bytes() -> tuple[int, int]:
-    """All of it, and what programs could still get without swapping."""
-    found = {"MemTotal": 0, "MemAvailable": 0}
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
-            name, _, rest = line.partition(":")
-            if name in found:
-                found[name] = int(rest.split()[0]) * 1024
-    return found["MemTotal"], found["MemAvailable"]

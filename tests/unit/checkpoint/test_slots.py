@@ -12,10 +12,12 @@ from torch import Tensor
 
 from tests.unit.checkpoint.plain import CREATED
 from tests.unit.checkpoint.rig import same, state
-from trainer.checkpoint import slots, snapshot
+from trainer.checkpoint import host_memory, slots, snapshot
 from trainer.checkpoint.catalog import Entry
 from trainer.checkpoint.format import Manifest
 from trainer.checkpoint.reader import load
+
+_MEGABYTE = 1 << 20
 
 
 @pytest.fixture(autouse=True)
@@ -121,15 +123,14 @@ def test_two_slots_or_one_or_none(state_bytes: int, free_bytes: int, count: int)
 
 
 def test_what_is_free_leaves_the_machine_its_reserve(
-    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meminfo = tmp_path / "meminfo"
-    monkeypatch.setattr(slots, "_MEMINFO", meminfo)
-    meminfo.write_text("MemTotal: 16000000 kB\nMemAvailable: 2500000 kB\n")
+    memory = host_memory.Memory(16_000 * _MEGABYTE, 2_500 * _MEGABYTE)
+    monkeypatch.setattr(host_memory, "read", lambda: memory)
     space = os.statvfs(slots.SHM)
-    expected = min(space.f_bavail * space.f_frsize, 2_500_000 * 1024 - 2_000_000 * 1024)
+    expected = min(space.f_bavail * space.f_frsize, 500 * _MEGABYTE)
     assert slots.free_bytes(run_dir) == expected
-    meminfo.write_text("MemTotal: 16000000 kB\nMemAvailable: 1500000 kB\n")
+    memory = host_memory.Memory(16_000 * _MEGABYTE, 1_500 * _MEGABYTE)
     assert slots.free_bytes(run_dir) == 0
     # what a run has taken already, it may keep
     fill(run_dir, 1)

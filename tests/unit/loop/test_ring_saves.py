@@ -20,7 +20,7 @@ from tests.unit.loop import ringing, support
 from tests.unit.loop.ringing import is_waiting
 from tests.unit.loop.support import Puppeteer
 from trainer import handover
-from trainer.checkpoint import catalog, lease, ring, slots
+from trainer.checkpoint import catalog, host_memory, lease, ring, slots
 from trainer.checkpoint.catalog import Entry
 from trainer.contract.job import Job
 from trainer.contract.messages import (
@@ -167,7 +167,8 @@ def test_without_room_for_a_ring_the_trainer_writes_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
     by_trainer: dict[int, dict[str, str]],
 ) -> None:
-    monkeypatch.setattr(slots, "available_bytes", lambda: ringing.RING_BYTES)
+    few = host_memory.Memory(16 << 30, ringing.RING_BYTES)
+    monkeypatch.setattr(host_memory, "read", lambda: few)
     link = Puppeteer()
     assert support.train(job, link) == 0
     assert kinds(link).count("saves_stop_training") == 1
