@@ -280,6 +280,9 @@ class RunView:
     unsaved_seconds: float | None = None
     #: what the run's spec wants between two saves
     checkpoint_every_seconds: float | None = None
+    #: the step that a trainer which has left could only keep in memory, where a reboot loses it;
+    #: None: no more than is on disk
+    memory_step: int | None = None
 
 
 @dataclass(frozen=True)

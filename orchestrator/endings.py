@@ -37,7 +37,7 @@ def _ending(
         case m.Finished():
             return AttemptEnd.FINISHED, "reached its horizon"
         case m.Stopped():
-            return AttemptEnd.STOPPED, f"stopped as told at step {life.farewell.step}"
+            return AttemptEnd.STOPPED, _stopped(life.farewell, life.reached)
         case m.Failed():
             return AttemptEnd.CRASHED, f"{life.farewell.kind}: {life.farewell.message}"
     if life.killed:
@@ -47,6 +47,25 @@ def _ending(
         end = AttemptEnd.STOPPED if life.told is Told.STOP else AttemptEnd.ENGINE_LOST
         return end, _with_oom(life, cause, oom_kills)
     return AttemptEnd.CRASHED, _with_oom(life, cause, oom_kills)
+
+
+def _stopped(farewell: m.Stopped, reached: int | None) -> str:
+    step, in_memory = farewell.step, farewell.memory_step
+    computed = max(step, in_memory, reached or 0)
+    if computed == step:
+        return f"stopped as told at step {step}"
+    text = (
+        f"stopped as told at step {computed}, but its last save failed: step {step} is on the disk"
+    )
+    if in_memory > step:
+        text += f", step {in_memory} only in memory; a reboot would lose {_steps(in_memory - step)}"
+    if lost := computed - max(step, in_memory):
+        text += f", and {_steps(lost)} {'is' if lost == 1 else 'are'} lost"
+    return text
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count:,} steps"
 
 
 def _with_oom(life: Life, cause: str, oom_kills: int | None) -> str:

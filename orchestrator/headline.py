@@ -49,13 +49,40 @@ def headline(
         finish = f", finishes {_about(run.eta, now)}" if run.eta else ""
         return f"{_PHASES.get(run.phase, run.phase)} {where}{finish}."
     reason = _REASONS[setpoint.reasons[0]] if setpoint.reasons else "a hold"
-    detail = next((hold.detail for hold in holds if hold.detail), "")
+    detail = _detail(holds, setpoint.reasons[:1])
     why = f" by {reason}" + (f" ({detail})" if detail else "")
     until = f" until {_clock(setpoint.until, now)}" if setpoint.until else ""
     if setpoint.effect is Effect.FINISH and run.trainer_pid is not None:
         return f"Stopping at the next checkpoint{why}: {where}."
     verb = "Paused" if setpoint.effect is Effect.PAUSE else "Stopped"
-    return f"{verb}{until}{why}: {where}."
+    return f"{verb}{until}{why}: {where}.{_only_in_memory(run, setpoint, holds)}"
+
+
+def only_in_memory(step: int, memory_step: int) -> str:
+    """What a reboot would cost, for a person."""
+    lost = memory_step - step
+    steps = "the step after it is" if lost == 1 else f"the {lost:,} steps after it are"
+    return (
+        f"Step {step:,} is on the disk, {steps} only in memory: a reboot would lose {_them(lost)}"
+    )
+
+
+def _only_in_memory(run: RunView, setpoint: Setpoint, holds: tuple[Hold, ...]) -> str:
+    if run.memory_step is None:
+        return ""
+    text = f" {only_in_memory(run.checkpoint.step if run.checkpoint else 0, run.memory_step)}."
+    if Reason.DISK not in setpoint.reasons[1:]:
+        return text
+    why = _detail(holds, (Reason.DISK,))
+    return f"{text} The disk holds it, too{f' ({why})' if why else ''}."
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
+
+
+def _detail(holds: tuple[Hold, ...], reasons: tuple[Reason, ...]) -> str:
+    return next((hold.detail for hold in holds if hold.detail and hold.reason in reasons), "")
 
 
 def _steps(run: RunView) -> str:

@@ -17,6 +17,7 @@ from orchestrator.engine.base import TrainerEvent
 from orchestrator.errors import Refused
 from orchestrator.outage import seconds_per_step, told
 from orchestrator.progress import Life, Progress
+from trainer.checkpoint import slots
 from trainer.contract import messages as m
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class Listener:
                 newest.write_seconds,
                 newest.stall_seconds,
             )
+        in_memory = next((entry.step for entry in slots.whole(self._s.paths.run(run.name))), 0)
+        if in_memory > (checkpoints[0].step if checkpoints else 0):
+            progress.memory_step = in_memory
         return progress
 
     def notice(self, note: TrainerEvent) -> None:

@@ -39,6 +39,8 @@ class Progress:
     gradient_norm: float | None = None
     lr_multiplier: float | None = None
     checkpoint: CheckpointView | None = None
+    #: what a trainer that has left could only keep in memory; None: no more than is on disk
+    memory_step: int | None = None
     #: the run's computing time when all of it was on disk last; None before the first Ready
     saved_at_active_seconds: float | None = None
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=64))
@@ -58,12 +60,18 @@ class Progress:
     def fold(self, event: m.Event, seconds_since_last_step: float | None) -> None:
         """Take one event in. Unknown ones change nothing."""
         match event:
+            case m.Stopped():
+                self.memory_step = event.memory_step or self.memory_step
+            case m.Saved():
+                self.memory_step = None
             case m.Ready():
+                if event.step < (self.memory_step or 0):
+                    self.memory_step = None
                 self.step, self.steps = event.step, event.steps
                 self.parameters, self.peak_source = event.parameters, event.peak_source
                 self.micro = 0
             case m.RolledBack():
-                self.step, self.micro = event.to_step, 0
+                self.step, self.micro, self.memory_step = event.to_step, 0, None
             case m.Heartbeat():
                 self.micro, self.micro_batches = event.micro, event.micro_batches
             case m.Step():

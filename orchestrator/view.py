@@ -121,6 +121,7 @@ def _run_view(situation: Situation) -> RunView | None:
         checkpoint_every_seconds=float(
             run.spec.get("checkpoint", {}).get("every_seconds", CheckpointSpec().every_seconds)
         ),
+        memory_step=progress.memory_step if life is None else None,
     )
 
 

@@ -105,9 +105,14 @@ def _tell(job: Job, link: ConsoleLink) -> None:
     match link.end:
         case Finished():
             sys.stdout.write(_finished(job, link.end))
-        case Stopped(step):
+        case Stopped(step, _, 0):
             sys.stdout.write(
                 f"run {job.spec.name} stands at step {step}; the same command goes on from there\n"
+            )
+        case Stopped(step, _, memory_step):
+            sys.stdout.write(
+                f"run {job.spec.name} stands at step {memory_step}, but only in memory; the disk "
+                f"has step {step}: make room on it, and go on before a reboot\n"
             )
         case Failed(_, message):
             sys.stderr.write(f"run {job.spec.name} failed: {message}\n")

@@ -33,6 +33,9 @@ class Saves(Protocol):
     def save(self, reason: str, request: str = "") -> bool:
         """Save, or answer with the checkpoint of the same step; False when that failed."""
 
+    def keep_in_memory(self) -> int:
+        """See that a slot in memory has what no save could take; its step, 0 when there is none."""
+
     def collect(self) -> None:
         """Say what has become of a save that goes on beside the work, if it is done."""
 
@@ -78,10 +81,10 @@ class Desk:
             self._collect()
             self._repeat_phase()
 
-    def leave(self, reason: str) -> NoReturn:
+    def leave(self, reason: str, memory_step: int = 0) -> NoReturn:
         """Raises LeaveError with the last saved step."""
         step = self._saves.saved_step if self._saves else self._saved_step
-        raise LeaveError(Outcome(Stopped(step, reason)))
+        raise LeaveError(Outcome(Stopped(step, reason, memory_step)))
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -94,8 +97,9 @@ class Desk:
             case Finish():
                 self.finishing = True
             case Stop():
-                if self._saves is not None:
-                    self._saves.save("stop")
+                # not tried again: who stops us waits, and the daemon made room before if it could
+                if self._saves is not None and not self._saves.save("stop"):
+                    self.leave("stop", self._saves.keep_in_memory())
                 self.leave("stop")
 
     def _save(self, request: str) -> None:

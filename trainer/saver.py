@@ -172,6 +172,14 @@ class Saver:
         self._land(landed)
         self._announcer.phase(before.phase, before.detail, before.fraction)
 
+    def keep_in_memory(self) -> int:
+        """See that a slot in memory has what no save could take; its step, 0 when there is none."""
+        if not self._snapshots.has(self._state.step):
+            self._snapshots.take(self._state.files(), self._manifest("memory"), must=True)
+        self._snapshots.join()
+        newest = self._snapshots.newest_step
+        return newest if newest > self.saved_step else 0
+
     def let_go(self) -> None:
         """The state is about to be replaced by an older one: nothing newer is to stay in memory."""
         self.settle()

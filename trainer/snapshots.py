@@ -117,6 +117,11 @@ class Snapshots:
         """The whole slot with the state of ``step``, once ``join`` has returned."""
         return next((entry for entry in self._whole.values() if entry.step == step), None)
 
+    @property
+    def newest_step(self) -> int:
+        """Of the whole slots, once ``join`` has returned; 0 when there is none."""
+        return max((entry.step for entry in self._whole.values()), default=0)
+
     def pin(self, slot: Path | None) -> None:
         """Leave this slot as it is; None: no one any more."""
         self._pinned = slot

@@ -50,7 +50,8 @@ def line(event: Event) -> str:
         case Finished():
             return f"finished at step {event.step}: {event.bits_per_byte:.4f} bits per byte"
         case Stopped():
-            return f"stopped; the run stands at step {event.step}"
+            memory = f", in memory at step {event.memory_step}" if event.memory_step else ""
+            return f"stopped; the run stands at step {event.step} on the disk{memory}"
         case Failed():
             return f"failed ({event.kind}): {event.message}"
         case Phase() | Heartbeat():

@@ -192,11 +192,13 @@ class Finished:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The trainer leaves as it was told, at ``step`` finished steps, all of them saved."""
+    """The trainer leaves as it was told; ``step`` finished steps are on the disk."""
 
     step: int
     #: stop, finish
     reason: str
+    #: finished steps that only a slot in memory has; 0: no more than are on the disk
+    memory_step: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,13 @@ from orchestrator.cli.completing import run_argument
 from orchestrator.cli.session import Session, emit, json_option
 from orchestrator.domain import to_json
 from orchestrator.errors import Held, Invalid
+from orchestrator.headline import only_in_memory
 
 #: effects under which the trainer goes on computing
 _GOING = ("run", "cap")
+#: how long a pause that gives the memory back waits to tell what became of it
+_LEAVE_SECONDS = 10.0
+_POLL_SECONDS = 0.2
 
 
 @click.command()
@@ -49,6 +53,8 @@ def pause(
         emit("hold", hold)
         return
     click.echo(_told(hold, session))
+    if release:
+        _tell_of_memory(hold["run"], session)
 
 
 @click.command()
@@ -83,6 +89,23 @@ def finish(session: Session, run: str | None, message: str, as_json: bool) -> No
         emit("hold", hold)
         return
     click.echo("Stopping at the next checkpoint; homerun resume takes that back.")
+
+
+def _tell_of_memory(held: str | None, session: Session) -> None:
+    """Wait a while for the trainer to leave, and say what it could not save."""
+    deadline = session.clock.monotonic() + _LEAVE_SECONDS
+    client = session.client()
+    while (run := client.get("status")["run"]) is not None and run["trainer_pid"] is not None:
+        if held not in (None, run["name"]):
+            return
+        if session.clock.monotonic() >= deadline:
+            click.echo("It has not left yet; homerun status shows when it has.", err=True)
+            return
+        session.clock.sleep(_POLL_SECONDS)
+    if run is not None and run["memory_step"] is not None:
+        step = run["checkpoint"]["step"] if run["checkpoint"] else 0
+        text = only_in_memory(step, run["memory_step"])
+        click.echo(f"{text}. Make room on the disk, then homerun resume saves them.", err=True)
 
 
 def _told(hold: dict[str, Any], session: Session) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -55,6 +56,19 @@ def test_pause_without_end_says_how_to_go_on(double: ApiDouble, run: Run) -> Non
     assert run("pause", "first-run", "--release").stdout == (
         "first-run: stopped, the memory is given back until you say homerun resume.\n"
     )
+
+
+def test_a_stop_tells_what_the_disk_did_not_take(double: ApiDouble, run: Run) -> None:
+    double.set("POST", "pause", Answer(d.to_json(api.hold(effect=d.Effect.RELEASE))))
+    assert "has not left yet" in run("pause", "--release").stderr
+    gone = api.run_view(trainer_pid=None)
+    double.set("GET", "status", Answer(d.to_json(api.snapshot(run=gone))))
+    assert run("pause", "--release").stderr == ""
+    kept = dataclasses.replace(gone, memory_step=gone.checkpoint.step + 16)
+    double.set("GET", "status", Answer(d.to_json(api.snapshot(run=kept))))
+    told = run("pause", "--release").stderr
+    assert "is on the disk, the 16 steps after it are only in memory: a reboot would" in told
+    assert "Make room on the disk" in told
 
 
 @pytest.mark.parametrize(

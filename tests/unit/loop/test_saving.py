@@ -14,7 +14,7 @@ import torch
 from tests.unit.loop import support
 from tests.unit.loop.support import HandClock, Puppeteer
 from trainer import loop
-from trainer.checkpoint import catalog, writer
+from trainer.checkpoint import catalog, slots, writer
 from trainer.checkpoint.format import encode_manifest
 from trainer.checkpoint.writer import SaveError
 from trainer.contract.job import Job
@@ -262,8 +262,33 @@ def test_a_stop_with_a_full_disk_leaves_and_tells_what_is_saved(
 
     link = Puppeteer(reply)
     assert support.train(support.job_for(spec, run_dir, data_dir), link) == 0
-    assert link.last == Stopped(2, "stop")
+    assert link.last == Stopped(2, "stop", memory_step=3)
     assert link.one(SaveFailed).reason == "stop"
+    assert slots.whole(run_dir)[0].step == 3
+    again = Puppeteer()
+    monkeypatch.undo()
+    assert support.train(support.job_for(spec, run_dir, data_dir), again) == 0
+    assert again.one(Ready).step == 3
+
+
+def test_what_a_full_disk_refuses_at_a_stop_is_copied_to_memory_if_it_was_not_yet(
+    corpus: Path, run_dir: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.snapshots._PAUSES", 1e9)
+    FullDisk(monkeypatch, failures=9)
+    link = Puppeteer(lambda event: [Stop()] if is_step(event, 3) else [])
+    assert support.train(support.job_for(support.tiny_spec(corpus), run_dir, data_dir), link) == 0
+    assert link.last == Stopped(0, "stop", memory_step=3)
+
+
+def test_without_a_slot_in_memory_none_is_promised(
+    corpus: Path, run_dir: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FullDisk(monkeypatch, failures=9)
+    link = Puppeteer(lambda event: [Stop()] if is_step(event, 3) else [])
+    spec = support.tiny_spec(corpus, ram="off")
+    assert support.train(support.job_for(spec, run_dir, data_dir), link) == 0
+    assert link.last == Stopped(0, "stop")
 
 
 def test_the_final_save_waits_for_room_and_nothing_is_lost(
@@ -288,7 +313,7 @@ def test_a_stop_is_obeyed_while_the_final_save_waits_for_room(
     link = Wear(clock, 0.0)
     link._reply = lambda event: [Stop()] if isinstance(event, SaveFailed) else []
     assert loop.train(job, link, clock) == 0
-    assert link.last == Stopped(0, "stop")
+    assert link.last == Stopped(0, "stop", memory_step=support.STEPS)
 
 
 class Poison:

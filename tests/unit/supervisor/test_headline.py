@@ -9,7 +9,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.domain import Effect, Hold, Power, Reason, RunState, RunView, Setpoint
+from orchestrator.domain import (
+    CheckpointView,
+    Effect,
+    Hold,
+    Power,
+    Reason,
+    RunState,
+    RunView,
+    Setpoint,
+)
 from orchestrator.headline import headline
 
 NOW = datetime(2026, 12, 1, 18, tzinfo=UTC)
@@ -91,6 +100,22 @@ def test_a_pause_tells_until_when_in_local_time_and_why() -> None:
 def test_an_end_on_another_day_names_the_day() -> None:
     hold = Hold(Reason.USER, Effect.RELEASE, "cli", NOW, until=NOW + timedelta(days=1))
     assert "Stopped until Wed 02 Dec 19:00 by you" in say(view(), hold, effect=Effect.RELEASE)
+
+
+def test_steps_that_are_only_in_memory_are_told_with_the_disk_that_did_not_take_them() -> None:
+    pause = Hold(Reason.USER, Effect.RELEASE, "cli", NOW)
+    disk = Hold(Reason.DISK, Effect.PAUSE, "disk", NOW, detail="needs 8 GB, 1 GB free")
+    saved = CheckpointView("gen", 41_192, NOW, 8)
+    gone = view(trainer_pid=None, memory_step=41_208, checkpoint=saved)
+    assert say(gone, pause, disk, effect=Effect.RELEASE) == (
+        "Stopped by you: month, step 41,208 of 71,680 (57%). Step 41,192 is on the disk, the 16 "
+        "steps after it are only in memory: a reboot would lose them. The disk holds it, too "
+        "(needs 8 GB, 1 GB free)."
+    )
+    one = view(trainer_pid=None, memory_step=1)
+    assert say(one, pause, effect=Effect.RELEASE).endswith(
+        "Step 0 is on the disk, the step after it is only in memory: a reboot would lose it."
+    )
 
 
 def test_finish_speaks_of_the_next_checkpoint_while_the_trainer_lives() -> None:

@@ -13,6 +13,7 @@ from orchestrator.engine.base import TrainerEvent, TrainerExited
 from orchestrator.errors import NotFound
 from orchestrator.mainloop import MainLoop, is_decisive
 from orchestrator.store import StoreFailed
+from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.supervisor.rig import Rig
 from trainer.contract import messages as m
 
@@ -323,3 +324,34 @@ def test_a_run_that_went_back_is_told_counted_and_goes_on_from_there(rig: Rig) -
     assert told[0].data["skipped_batches"] == [[5, 8]]
     rig.die()
     assert rig.commands.attempts("month")[0].last_step == 5
+
+
+def test_a_stop_on_a_full_disk_tells_what_is_only_in_memory_until_it_is_saved(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 5)
+    commit_plain(rig.supervisor.paths.run("month"), 2)
+    rig.engine.event(m.Saved(2, "gen-2", 10, 0.1, "schedule"))
+    rig.commands.pause(run=None, until=None, detail="", release=True, source="cli")
+    rig.settle()
+    rig.engine.event(m.SaveFailed(5, "stop", "no space left", kind="disk_full"))
+    rig.engine.event(m.Stopped(2, "stop", memory_step=4))
+    rig.engine.exit("exit code 0")
+    snapshot = rig.settle()
+    assert rig.ends() == [AttemptEnd.STOPPED]
+    told = next(entry.message for entry in rig.commands.journal() if entry.kind == "attempt_ended")
+    assert told == (
+        "Attempt 1 at month ended: stopped as told at step 5, but its last save failed: step 2 is "
+        "on the disk, step 4 only in memory; a reboot would lose 2 steps, and 1 step is lost."
+    )
+    assert snapshot.run is not None
+    assert snapshot.run.memory_step == 4
+    assert "Step 2 is on the disk, the 2 steps after it are only in memory" in snapshot.headline
+
+    rig.commands.resume(run=None, source="cli")
+    rig.settle()
+    rig.train(4, 5)
+    rig.engine.event(m.Saved(5, "gen-5", 10, 0.1, "schedule"))
+    rig.die()
+    run = rig.settle().run
+    assert run is not None
+    assert run.memory_step is None
