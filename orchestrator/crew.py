@@ -87,6 +87,7 @@ class Crew:
         # A store that was restored from a backup must not hand out a token that is spent.
         unspent = catalog.next_token(run_dir)
         with self._s.store.transaction() as tx:
+            goes_on = any(earlier.last_step for earlier in tx.attempts.of(run.name))
             attempt = tx.attempts.begin(run.name, now, at_least=unspent)
             tx.journal.write(
                 "attempt_started",
@@ -108,6 +109,7 @@ class Crew:
                 data_dir=str(self._s.paths.data),
                 mtbf_seconds=self._s.books.mtbf_seconds(run.name),
                 month_bytes=self._s.shelf.month_bytes,
+                goes_on=goes_on,
             )
         )
 

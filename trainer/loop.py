@@ -26,6 +26,7 @@ _LOCK_WAIT_SECONDS = 20.0
 _PLAIN = (
     "locked",
     "fenced",
+    "removed",
     "spec_changed",
     "dataset_changed",
     "record",

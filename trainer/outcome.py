@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainer.checkpoint.lease import Fenced, Locked
+from trainer.checkpoint.lease import Fenced, Locked, Removed
 from trainer.contract.messages import Failed, Finished, Stopped
 from trainer.data import DataError
 from trainer.environment import NoDeviceError
@@ -50,11 +50,21 @@ def fenced(message: str) -> Outcome:
     return Outcome(Failed("fenced", message, retry=False), EXIT_FENCED)
 
 
+def removed(message: str, memory_step: int = 0) -> Outcome:
+    """The run's directory was deleted; the next attempt makes it anew."""
+    then = "nothing of this attempt is left"
+    if memory_step:
+        then = f"step {memory_step} is in memory, from where it goes on and saves anew"
+    return Outcome(Failed("removed", f"{message}; {then}"), EXIT_FAILED)
+
+
 def explain(error: Exception) -> Outcome:
     """The outcome of an attempt that ended in ``error``, in words that name what to do."""
     match error:
         case LeaveError():
             return error.outcome
+        case Removed():
+            return removed(str(error))
         case Fenced():
             return fenced(str(error))
         case Locked():

@@ -60,7 +60,7 @@ def _from_disk(run_dir: Path, memory: _Memory, state: State, announcer: Announce
     if loaded is not None:
         state.load(loaded.files, loaded.meta)
         return Resumed(loaded.entry)
-    if met_damaged:
+    if met_damaged or memory.has_lost:
         announcer.notice(
             "starts_over", "no whole checkpoint is left: training starts over at step 0", "error"
         )
@@ -88,6 +88,9 @@ class _Memory:
 
     def __init__(self, job: Job, dataset: str, announcer: Announcer) -> None:
         self._announcer = announcer
+        self._goes_on = job.goes_on
+        #: whether any was the run's own and of no use
+        self.has_lost = False
         run_dir = Path(job.run_dir)
         if job.spec.checkpoint.ram == "off":
             slots.discard(run_dir)
@@ -122,8 +125,8 @@ class _Memory:
         text = f"memory slot {name} is not gone on from: {'; '.join(problems)}"
         self._announcer.notice(kind, text, severity)
 
-    @staticmethod
-    def _drop(entry: Entry) -> None:
+    def _drop(self, entry: Entry) -> None:
+        self.has_lost = self._goes_on
         with contextlib.suppress(OSError):
             slots.invalidate(entry.path)
 

@@ -25,7 +25,7 @@ from trainer.flight import Flight, Landed
 from trainer.handover import Handover
 from trainer.inflow import Inflow
 from trainer.interval import Habits
-from trainer.outcome import LeaveError, fenced
+from trainer.outcome import LeaveError, fenced, removed
 from trainer.resume import Resumed
 from trainer.snapshots import Snapshots
 from trainer.state import State
@@ -181,7 +181,11 @@ class Saver:
         return newest if newest > self.saved_step else 0
 
     def let_go(self) -> None:
-        """The state is about to be replaced by an older one: nothing newer is to stay in memory."""
+        """The state is about to be replaced by an older one: nothing newer is to stay in memory.
+
+        Raises Fenced first where this attempt has nothing to say any more.
+        """
+        self._lease.check()
         self.settle()
         self._snapshots.invalidate()
 
@@ -216,8 +220,7 @@ class Saver:
             entry = self._existing() or self._write(reason)
         except writer.SaveError as error:
             self._failed(reason, request, error.kind, str(error))
-            if error.kind == "fenced":
-                raise LeaveError(fenced(str(error))) from error
+            self._leave_if_fenced(error.kind, str(error))
         else:
             self._set_aside(self._undone)
             self._undone = []
@@ -300,8 +303,13 @@ class Saver:
             )
             return
         self._failed(landed.reason, "", landed.kind, landed.message, landed.step)
-        if landed.kind == "fenced":
-            raise LeaveError(fenced(landed.message))
+        self._leave_if_fenced(landed.kind, landed.message)
+
+    def _leave_if_fenced(self, kind: str, message: str) -> None:
+        if kind == "fenced":
+            raise LeaveError(fenced(message))
+        if kind == "removed":
+            raise LeaveError(removed(message, self.keep_in_memory()))
 
     def _saved(
         self,

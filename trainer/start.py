@@ -65,7 +65,7 @@ def assemble(job: Job, lease: Lease, desk: Desk, announcer: Announcer, clock: Cl
     desk.answer()
     announcer.phase("load", "building the model")
     state = State(pinned.settled(job.spec), environment.device_for(job.spec.train.device))
-    if is_first:
+    if is_first and not job.goes_on:
         # the memory of a run that was deleted and begun anew
         slots.discard(Path(job.run_dir))
     resumed = resume(job, dataset.id, state, announcer)

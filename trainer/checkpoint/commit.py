@@ -45,7 +45,8 @@ RESERVE_BYTES = 1 << 20
 class SaveError(Exception):
     """A save was abandoned; older checkpoints are untouched.
 
-    ``kind``: disk_full, io, fenced, or damaged: the bytes to be saved are not what they were.
+    ``kind``: disk_full, io, fenced, removed (by a Removed), or damaged: the bytes to be saved are
+    not what they were.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -107,7 +108,7 @@ def commit(
     except BaseException as error:
         _abandon(temporary, generation, disk)
         if isinstance(error, Fenced):
-            raise SaveError("fenced", str(error)) from error
+            raise SaveError(error.kind, str(error)) from error
         if isinstance(error, OSError):
             raise _failed(error, manifest.step) from error
         raise

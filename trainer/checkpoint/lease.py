@@ -51,6 +51,19 @@ class Locked(LeaseError):
 class Fenced(LeaseError):
     """A newer attempt owns the run."""
 
+    #: as in SaveError
+    kind = "fenced"
+
+
+class Removed(Fenced):
+    """The run's directory was deleted under us; nobody else has taken its place yet.
+
+    Whoever hears it leaves, as one that is fenced off does: only a next attempt may make the
+    directory anew, and takes lock and fence there.
+    """
+
+    kind = "removed"
+
 
 class Lease:
     """The right to write to a run, held until ``release`` or the death of the process."""
@@ -100,11 +113,13 @@ class Lease:
         return lease
 
     def check(self) -> None:
-        """Raises Fenced when a newer attempt owns the run, or when the lock is no longer ours."""
+        """Raises Fenced when a newer attempt owns the run, or when the lock is no longer ours.
+
+        Of these, Removed when it was deleted.
+        """
         if self._lock < 0:
             raise Fenced(f"the lease of attempt {self.token} was given back")
-        if not _is_at(self._lock, self.run_dir / "lock"):
-            raise Fenced(f"{self.run_dir / 'lock'} was removed or replaced")
+        _demand_in_place(self._lock, self.run_dir / "lock")
         fence = read_fence(self.run_dir, disk=self._disk)
         if fence > self.token:
             raise Fenced(f"attempt {fence} owns {self.run_dir} now, this is attempt {self.token}")
@@ -148,7 +163,8 @@ class WriterLock:
             raise
 
     def check(self) -> None:
-        """Raises Fenced when a newer attempt owns the run."""
+        """Raises Fenced when a newer attempt owns the run; Removed as Lease does."""
+        _demand_in_place(self._lock, self.run_dir / _WRITER)
         fence = read_fence(self.run_dir, disk=self._disk)
         if fence > self.token:
             raise Fenced(f"attempt {fence} owns {self.run_dir} now, this is attempt {self.token}")
@@ -318,6 +334,29 @@ def _is_at(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _demand_in_place(handle: int, path: Path) -> None:
+    if _is_at(handle, path):
+        return
+    if path.exists():
+        raise Fenced(
+            f"{path} was replaced: another trainer or a copy is in {path.parent} now; end the "
+            "other one, or bring the directory back, then homerun resume"
+        )
+    if _is_deleted(handle, path):
+        raise Removed(f"{path} was removed: somebody deleted it, or all of {path.parent}")
+    raise Fenced(
+        f"{path} is gone: its directory was moved away, or its disk is no longer mounted; bring "
+        "it back, then homerun resume"
+    )
+
+
+def _is_deleted(handle: int, path: Path) -> bool:
+    """Whether it is, and what is made at ``path`` now would lie on the disk that it lay on."""
+    status = os.fstat(handle)
+    place = next(place for place in path.parents if place.exists())
+    return status.st_nlink == 0 and place.stat().st_dev == status.st_dev
 
 
 _LEASES: weakref.WeakSet[Lease] = weakref.WeakSet()

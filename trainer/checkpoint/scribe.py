@@ -135,7 +135,7 @@ class Scribe:
                 streams = [_of_ring(outlet, name, size) for name, size in sizes.items()]
                 return self._commit(streams, manifest)
         except Fenced as error:
-            raise SaveError("fenced", str(error)) from error
+            raise SaveError(error.kind, str(error)) from error
         finally:
             outlet.close()
 

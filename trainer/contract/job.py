@@ -39,6 +39,8 @@ class Job:
     mtbf_seconds: float = 0.0
     #: bytes that its checkpoints may write in 30 days; 0: no limit
     month_bytes: float = 0.0
+    #: whether an earlier attempt at this very run has computed; what it left in memory is the run's
+    goes_on: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; ``from_dict`` reads it back."""
@@ -56,4 +58,5 @@ def from_dict(plain: dict[str, Any]) -> Job:
         guardians=tuple(Guardian(**guardian) for guardian in plain["guardians"]),
         mtbf_seconds=float(plain["mtbf_seconds"]),
         month_bytes=float(plain["month_bytes"]),
+        goes_on=bool(plain["goes_on"]),
     )

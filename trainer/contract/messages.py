@@ -149,7 +149,7 @@ class SaveFailed:
     reason: str
     message: str
     request: str = ""
-    #: disk_full, io, fenced, damaged
+    #: disk_full, io, fenced, removed, damaged
     kind: str = "io"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from trainer.checkpoint.lease import (
     Fenced,
     Lease,
     Locked,
+    Removed,
+    WriterLock,
     highest_attempt,
     next_token,
     raise_fence,
@@ -212,11 +215,50 @@ def test_a_lock_file_that_somebody_removed_guards_nothing_and_that_is_noticed(
     run_dir: Path, lease: Lease
 ) -> None:
     (run_dir / "lock").unlink()
-    with pytest.raises(Fenced, match="removed or replaced"):
+    with pytest.raises(Removed, match="was removed: somebody deleted it"):
         lease.check()
     (run_dir / "lock").write_text("another")
-    with pytest.raises(Fenced, match="removed or replaced"):
+    with pytest.raises(Fenced, match="was replaced: another trainer") as caught:
         lease.check()
+    assert not isinstance(caught.value, Removed)
+
+
+def test_a_run_that_was_deleted_is_told_from_one_that_was_moved_or_taken_over(
+    run_dir: Path, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = WriterLock(run_dir, 1)
+    elsewhere = run_dir.with_name("moved")
+    run_dir.rename(elsewhere)
+    for guard in (lease, writer):
+        with pytest.raises(Fenced, match="moved away, or its disk is no longer mounted") as caught:
+            guard.check()
+        assert caught.value.kind == "fenced"
+    with Lease.take(run_dir, 2):
+        for guard in (lease, writer):
+            with pytest.raises(Fenced) as caught:
+                guard.check()
+            assert caught.value.kind == "fenced", "it is another one's now"
+    shutil.rmtree(run_dir)
+    elsewhere.rename(run_dir)
+    lease.check()
+    writer.check()
+    shutil.rmtree(run_dir)
+    for guard in (lease, writer):
+        with pytest.raises(Removed):
+            guard.check()
+    fstat = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda handle: OnAnotherDisk(fstat(handle)))
+    with pytest.raises(Fenced, match="no longer mounted"):
+        lease.check()
+    monkeypatch.undo()
+    writer.release()
+
+
+class OnAnotherDisk:
+    """What fstat says of a deleted file on a disk that is not mounted any more."""
+
+    def __init__(self, status: os.stat_result) -> None:
+        self.st_ino, self.st_nlink, self.st_dev = status.st_ino, status.st_nlink, -1
 
 
 def test_a_lock_file_replaced_while_we_waited_is_taken_anew(run_dir: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from trainer import handover
 from trainer.checkpoint import catalog, lease, slots
 from trainer.checkpoint.catalog import Entry
 from trainer.contract.messages import (
+    Command,
     Event,
     Finished,
     Heartbeat,
@@ -346,3 +349,41 @@ def test_nothing_is_left_when_the_machine_has_no_shared_memory(
     with contextlib.suppress(Killed):
         assert "memory_tier_off" in kinds(run.finished())
     assert support.fingerprint(run.run_dir) == undisturbed
+
+
+@pytest.mark.parametrize("writer", ["trainer", "process"])
+def test_a_run_deleted_while_it_trains_goes_on_from_memory_and_is_saved_anew(
+    run: Run,
+    corpus: Path,
+    undisturbed: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    writer: str,
+) -> None:
+    run.spec = support.tiny_spec(corpus, every_steps=1, writer=writer)
+    monkeypatch.setattr("trainer.saver.RETRY_SECONDS", 0.0)
+
+    def delete(event: Event) -> list[Command]:
+        if isinstance(event, Step) and event.step == 2:
+            shutil.rmtree(run.run_dir)
+        return []
+
+    link = Puppeteer(delete)
+    job = support.job_for(run.spec, run.run_dir, run.data_dir)
+    assert support.train(job, link) == 1
+    failed = link.last
+    assert (failed.kind, failed.retry) == ("removed", True)
+    assert "somebody deleted it" in failed.message
+    step = slots.whole(run.run_dir)[0].step
+    assert f"step {step} is in memory, from where it goes on" in failed.message
+    again = Puppeteer()
+    assert support.train(dataclasses.replace(job, attempt=2, goes_on=True), again) == 0
+    assert again.one(Ready).step == step >= 2
+    assert "resumed_from_memory" in kinds(again)
+    assert again.of(Saved)[0].step == step
+    assert support.fingerprint(run.run_dir) == undisturbed
+
+
+def test_a_run_begun_anew_under_an_old_name_takes_no_memory_of_the_old_one(run: Run) -> None:
+    run.killed(2)
+    shutil.rmtree(run.run_dir)
+    assert run.finished().one(Ready).step == 0

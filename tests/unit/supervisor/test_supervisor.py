@@ -355,3 +355,14 @@ def test_a_stop_on_a_full_disk_tells_what_is_only_in_memory_until_it_is_saved(ri
     run = rig.settle().run
     assert run is not None
     assert run.memory_step is None
+
+
+def test_a_trainer_is_told_whether_what_is_in_memory_can_be_its_runs(rig: Rig) -> None:
+    rig.submit()
+    rig.train()
+    rig.die()
+    rig.pass_time(400)
+    rig.train(0, 2)
+    rig.die()
+    rig.pass_time(400)
+    assert [job.goes_on for job in rig.engine.jobs] == [False, False, True]
