@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator import recovery
+from orchestrator import missing, recovery
 from orchestrator.domain import (
     AttemptEnd,
     Checkpoint,
@@ -271,6 +271,10 @@ class Listener:
         lost = event.from_step - event.to_step
         left_out = sum(end - first for first, end in event.skipped)
         self._s.books.count(life.run, "rollbacks")
+        if event.to_step == 0 and not event.checkpoint:
+            books = self._s.books
+            undone = books.total(life.run, "checkpoints") - books.total(life.run, missing.UNDONE)
+            books.count(life.run, missing.UNDONE, undone)
         self._s.books.count(life.run, "lost_steps", lost)
         self._s.books.reached(life.run, life.attempt, life.ready.step, event.to_step)
         self._s.flush()

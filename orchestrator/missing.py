@@ -15,6 +15,8 @@ from trainer.checkpoint import catalog, slots
 
 #: marks the holds that are ours; ``homerun resume`` lifts them
 SOURCE = "checkpoints"
+#: the total of those saves that a rollback to the very beginning has made worthless
+UNDONE = "checkpoints_undone"
 
 
 class Missing:
@@ -43,10 +45,11 @@ class Missing:
         return self.ever_saved(run)
 
     def ever_saved(self, run: str) -> bool:
-        """Whether the store knows of a checkpoint, now or once."""
+        """Whether the store knows of a checkpoint, now or once, that no rollback has undone."""
         with self._store.transaction() as tx:
             totals = tx.counters.all().get(run, {})
-            return bool(totals.get("checkpoints") or tx.checkpoints.of(run))
+            saved = totals.get("checkpoints", 0.0) > totals.get(UNDONE, 0.0)
+            return saved or bool(tx.checkpoints.of(run))
 
     def may_start_over(self, run: str) -> bool:
         """Whether the run may begin as it is; else a hold asks a person, who lifts it."""

@@ -88,3 +88,25 @@ def test_a_run_that_never_saved_starts_at_once(tmp_path: Path) -> None:
     assert rig.engine.running is not None
     assert rig.settle().holds == ()
     rig.store.close()
+
+
+def test_a_rollback_to_the_very_beginning_that_no_disk_took_asks_nobody(rig: Rig) -> None:
+    entry = commit_plain(run_dir(rig), 7)
+    rig.settle()
+    rig.train(7, 9)
+    catalog.undo(run_dir(rig), [entry.name])
+    rig.engine.event(m.SaveFailed(0, "rollback", "no space left", kind="disk_full"))
+    rig.engine.event(m.RolledBack(9, 0, "", [], [entry.name], 1, "the loss rose"))
+    rig.settle()
+    rig.die("killed")
+    rig.pass_time(400)
+    assert rig.engine.running is not None, "that nothing is left is as it should be"
+    assert rig.settle().holds == ()
+
+    rig.train(0, 4)
+    rig.engine.event(m.Saved(4, "gen-4", 10, 0.1, "schedule"))
+    rig.settle()
+    rig.die("killed")
+    rig.pass_time(400)
+    [hold] = rig.settle().holds
+    assert hold.source == "checkpoints", "what was saved since then is asked for"
