@@ -76,6 +76,8 @@ class Keeper(Shelf):
         #: runs that may start, and those whose checkpoints are being brought back
         self._cleared: set[str] = set()
         self._absent: set[str] = set()
+        #: damaged, told, and still where they were: the disk took no renaming
+        self._stuck: set[tuple[str, str]] = set()
         self._busy: set[str] = set()
         #: since when a writer has been met where no trainer lives any more
         self._writing_since: dict[str, float] = {}
@@ -286,16 +288,23 @@ class Keeper(Shelf):
             return
         problems = "; ".join(verdict.problems)
         path = catalog.checkpoints_dir(self._paths.run(run)) / verdict.name
+        outcome = "is set aside"
         try:
             catalog.quarantine(path, problems)
         except FileNotFoundError:
             return
         except OSError as error:
-            log.warning("%s cannot be set aside: %s", path, error)
-        self._forget(run, [verdict.name])
+            # the disk below it is out of order: it may be whole, and is looked at again later
+            if (run, verdict.name) in self._stuck:
+                return
+            self._stuck.add((run, verdict.name))
+            outcome = f"cannot be set aside ({error.strerror})"
+        else:
+            self._stuck.discard((run, verdict.name))
+            self._forget(run, [verdict.name])
         self._journal(
             "checkpoint_damaged",
-            f"Checkpoint {verdict.name} is set aside: {problems}.",
+            f"Checkpoint {verdict.name} {outcome}: {problems}.",
             severity="error",
             run=run,
         )

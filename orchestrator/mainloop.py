@@ -77,6 +77,7 @@ class MainLoop:
             work()
         except StoreFailed as error:
             log.error("%s; tried again with the next tick", error.message)
+            self._s.cannot_write(error.message)
             return False
         return True
 

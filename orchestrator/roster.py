@@ -1,7 +1,7 @@
 """The roster: what of the store must outlive the store, in one small file beside it.
 
-Every run with its spec and state, the holds that somebody asked for, and the marks by which the
-store and its backups are known again. The store is the truth; the roster is read only when the
+Every run with its spec, state and goal, the holds that somebody asked for, and the marks by which
+the store and its backups are known again. The store is the truth; the roster is read only when the
 store is damaged, gone or another one's.
 """
 
@@ -16,12 +16,14 @@ import os
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from orchestrator.domain import Effect, Hold, Reason, Run, RunState, to_json
+from orchestrator.piloting.goals import GoalKind, RunGoal
 from orchestrator.store import Store
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,8 @@ class Roster:
     journal: int = 0
     runs: tuple[Run, ...] = ()
     holds: tuple[Hold, ...] = ()
+    #: what the plans of the runs that are not over are for
+    goals: tuple[RunGoal, ...] = ()
     #: of the store at its last orderly end, and of its backups, by file name
     files: dict[str, Fingerprint] = field(default_factory=dict)
 
@@ -104,9 +108,14 @@ class RosterKeeper:
         with self._lock:
             with self._store.transaction() as tx:
                 runs, holds = tuple(tx.runs.all()), tuple(tx.holds.active(now))
+                goals = [tx.goals.of(run.name) for run in runs if run.finished is None]
                 newest = tx.journal.newest(1)
             fresh = dataclasses.replace(
-                self._written, journal=newest[-1].id if newest else 0, runs=runs, holds=holds
+                self._written,
+                journal=newest[-1].id if newest else 0,
+                runs=runs,
+                holds=holds,
+                goals=tuple(goal for goal in goals if goal is not None),
             )
             if fresh != self._written:
                 self._write(fresh)
@@ -153,6 +162,8 @@ def _from_plain(plain: dict[str, Any]) -> Roster:
         journal=int(plain["journal"]),
         runs=tuple(_run(item) for item in plain["runs"]),
         holds=tuple(_hold(item) for item in plain["holds"]),
+        # an older homerun wrote none
+        goals=tuple(_goal(item) for item in plain.get("goals", ())),
         files={name: Fingerprint(**item) for name, item in plain["files"].items()},
     )
 
@@ -166,6 +177,12 @@ def _hold(plain: dict[str, Any]) -> Hold:
     times = {key: _time(plain[key]) for key in ("since", "until")}
     kinds = {"reason": Reason(plain["reason"]), "effect": Effect(plain["effect"])}
     return Hold(**{**plain, **times, **kinds})
+
+
+def _goal(plain: dict[str, Any]) -> RunGoal:
+    times = {key: _time(plain[key]) for key in ("since", "deadline")}
+    money = None if plain["money"] is None else Decimal(str(plain["money"]))
+    return RunGoal(**{**plain, **times, "kind": GoalKind(plain["kind"]), "money": money})
 
 
 def _time(text: str | None) -> datetime | None:

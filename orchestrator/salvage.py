@@ -283,6 +283,9 @@ def _from_roster(tx: Transaction, known: Roster, now: datetime) -> list[str]:
         tx.runs.update(
             run.name, **{key: value for key, value in facts.items() if value is not None}
         )
+    for goal in known.goals:
+        if tx.runs.get(goal.run) is not None:
+            tx.goals.put(goal)
     wanted = {_key(hold) for hold in known.holds}
     standing = tx.holds.active(now)
     tx.holds.end([hold.id for hold in standing if _key(hold) not in wanted], now)

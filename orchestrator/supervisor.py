@@ -166,17 +166,24 @@ class Supervisor:
         """
         try:
             self._work()
-        except StoreFailed:
+        except StoreFailed as error:
+            self.cannot_write(error.message)
             # systemd's watchdog is fed by this
             self._show()
             raise
         self._show()
+
+    def cannot_write(self, why: str) -> None:
+        """Shown until the next flush that succeeds."""
+        self._situation.trouble = why
 
     def _show(self) -> None:
         self._publish()
         self.after_tick()
 
     def _work(self) -> None:
+        for sentence in self.store.news():
+            self.journal("store_rescued", sentence, severity="error")
         if self.timekeeper.look(self._active.name if self._active else None):
             self.registrar.forget()
         self._account()
@@ -269,6 +276,7 @@ class Supervisor:
         self.books.flush(self.clock.now())
         self.keep_roster()
         self._last_flush = self.clock.monotonic()
+        self._situation.trouble = ""
 
     @property
     def power(self) -> Power:

@@ -52,17 +52,22 @@ class Situation:
     next_start: datetime | None = None
     plan: PlanView | None = None
     bills: tuple[Bill, ...] = ()
+    #: why nothing can be written down now; what is shown may be old then
+    trouble: str = ""
 
 
 def build(situation: Situation) -> Snapshot:
     """The snapshot of a situation."""
     assert situation.daemon is not None, "the supervisor knows its daemon"
     run = _run_view(situation)
+    sentence = headline(
+        situation.now, run, situation.setpoint, situation.holds, len(situation.register.queue)
+    )
+    if situation.trouble:
+        sentence = f"Nothing can be written down: {situation.trouble}. As known before: {sentence}"
     return Snapshot(
         time=situation.now,
-        headline=headline(
-            situation.now, run, situation.setpoint, situation.holds, len(situation.register.queue)
-        ),
+        headline=sentence,
         daemon=situation.daemon,
         setpoint=situation.setpoint,
         holds=situation.holds,

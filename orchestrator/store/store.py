@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import URL, Engine, make_url
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.errors import HomerunError, Misconfigured, Refused
 from orchestrator.store import postgres, sqlite
+from orchestrator.store.anchor import Anchor
 from orchestrator.store.attempts import Attempts
 from orchestrator.store.checkpoints import Checkpoints
 from orchestrator.store.counters import Counters
@@ -58,6 +60,8 @@ class Store:
         self._idle = threading.Condition()
         self._running = 0
         self._closed = False
+        self._anchor: Anchor | None = None
+        self._news: list[str] = []
 
     @classmethod
     def open(cls, url: str) -> Store:
@@ -73,6 +77,7 @@ class Store:
         try:
             with store._translated():
                 migrate(engine)
+                store._cast_anchor()
         except BaseException:
             engine.dispose()
             raise
@@ -108,6 +113,12 @@ class Store:
         with self._entered(), self._translated():
             sqlite.backup(self.engine, path)
 
+    def news(self) -> list[str]:
+        """What the store had to do by itself since this was asked last, one sentence each."""
+        with self._idle:
+            told, self._news = self._news, []
+        return told
+
     def close(self) -> None:
         """Wait for the transactions of other threads, refuse new ones, close every connection."""
         if getattr(self._mine, "inside", False):
@@ -118,9 +129,45 @@ class Store:
             self._closed = True
             self._idle.wait_for(lambda: not self._running, _CLOSE_TIMEOUT_SECONDS)
         if self.engine.dialect.name == "sqlite":
+            self._rescue_at_the_end()
+            if self._anchor is not None:
+                self._anchor.close()
             sqlite.close(self.engine)
         else:
             self.engine.dispose()
+
+    def _cast_anchor(self) -> None:
+        if self.engine.dialect.name == "sqlite":
+            try:
+                self._anchor = Anchor(Path(self.place))
+            except (OSError, sqlite3.Error) as error:
+                raise StoreFailed(
+                    f"the store {self.place} cannot be read: {error}",
+                    "look for a full or failing disk (df, dmesg)",
+                ) from error
+
+    def _rescue(self) -> None:
+        """With the lock: if the file was taken away, write it anew before anything else happens."""
+        if self._anchor is None or not self._anchor.problem():
+            return
+        self._idle.wait_for(lambda: not self._running, _CLOSE_TIMEOUT_SECONDS)
+        if self._running or not (problem := self._anchor.problem()):
+            return
+        aside = self._anchor.rescue()
+        self._anchor.close()
+        self.engine.dispose()
+        # the next connection brings the write-ahead mode, and needs no anchor before it
+        self.engine.raw_connection().close()
+        self._cast_anchor()
+        kept = f"; what lay there is in {aside}" if aside else ""
+        self._news.append(
+            f"The store {self.place} {problem} while homerun ran; nothing of it is lost: it was "
+            f"written anew{kept}."
+        )
+
+    def _rescue_at_the_end(self) -> None:
+        with self._idle, suppress(StoreFailed):
+            self._rescue()
 
     @contextmanager
     def _entered(self) -> Iterator[None]:
@@ -129,6 +176,7 @@ class Store:
         with self._idle:
             if self._closed:
                 raise StoreFailed(f"the store {self.place} is closed", "start homerun again")
+            self._rescue()
             self._running += 1
         self._mine.inside = True
         try:

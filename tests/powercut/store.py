@@ -143,6 +143,9 @@ def write(directory: Path, transactions: int, synchronous: str) -> None:
             cursor.execute(f"PRAGMA synchronous = {synchronous}")
 
     event.listen(store.engine, "connect", adjust)
+    # as the last of all connections does; the store keeps one open
+    with closing(store.engine.raw_connection()) as connection:
+        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
     store.engine.dispose()
     _mark("opened 0")
     for number in range(1, transactions + 1):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,7 @@ from orchestrator import roster as rosters
 from orchestrator.domain import Effect, Hold, Reason, RunState
 from orchestrator.errors import Misconfigured, Refused
 from orchestrator.paths import Paths
+from orchestrator.piloting.goals import GoalKind, RunGoal
 from orchestrator.recovery import index_checkpoints
 from orchestrator.roster import RosterKeeper
 from orchestrator.store import Store, StoreDamaged
@@ -393,3 +396,33 @@ def test_a_roster_that_cannot_be_written_harms_nobody(
     keeper.keep(later(22))
     assert "could not be written" in caplog.text
     store.close()
+
+
+def test_the_goal_of_a_run_outlives_the_store(home: Home) -> None:
+    """The deadline was given after the backup; a run that is over needs none."""
+    store, keeper = home.open()
+    wish = RunGoal("new", GoalKind.BUDGET, later(11), money=Decimal("12.30"), tokens_left=5_000)
+    until = RunGoal("late", GoalKind.DEADLINE, later(11), deadline=later(90))
+    submit(store, "late")
+    with store.transaction() as tx:
+        tx.goals.put(wish)
+        tx.goals.put(until)
+    keeper.keep(later(12))
+    home.close(store, keeper)
+    lose(home)
+    store, _ = home.open()
+    with store.transaction() as tx:
+        assert (tx.goals.of("new"), tx.goals.of("late")) == (wish, until)
+    store.close()
+
+
+def test_a_roster_of_an_older_homerun_knows_no_goals_and_serves(home: Home) -> None:
+    known = rosters.read(home.paths.roster)
+    assert known is not None
+    rosters.write(home.paths.roster, known)
+    body = home.paths.roster.read_text().partition("\n")[2]
+    plain = json.loads(body)
+    del plain["goals"]
+    text = json.dumps(plain)
+    home.paths.roster.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+    assert rosters.read(home.paths.roster) == known

@@ -224,3 +224,26 @@ def test_what_the_trainer_sets_aside_is_counted_and_forgotten(rig: Rig) -> None:
     rig.settle()
     assert steps(rig) == [1]
     assert rig.supervisor.books.total("month", "damaged_checkpoints") == 1
+
+
+def test_what_a_broken_disk_neither_reads_nor_renames_is_not_said_to_be_set_aside(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that has shut down says EIO to everything; mounted again, all is whole."""
+    newest = save_many(rig, 2)[-1]
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    keeper = keeper_with(rig)
+    verdict = catalog.Verdict(newest.name, newest.step, False, ("MANIFEST: Input/output error",))
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "quarantine", broken)
+        for _ in range(3):
+            keeper.set_aside("month", verdict)
+    told = [item for item in rig.commands.journal(limit=99) if item.kind == "checkpoint_damaged"]
+    assert len(told) == 1
+    assert "cannot be set aside (Input/output error)" in told[0].message
+    assert steps(rig) == [2, 1]
+    keeper.set_aside("month", verdict)
+    assert steps(rig) == [1]

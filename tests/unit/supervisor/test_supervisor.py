@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from orchestrator.engine.base import TrainerEvent, TrainerExited
 from orchestrator.errors import NotFound
 from orchestrator.mainloop import MainLoop, is_decisive
 from orchestrator.store import StoreFailed
+from orchestrator.supervisor import FLUSH_SECONDS
 from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.supervisor.rig import Rig
 from trainer.contract import messages as m
@@ -277,6 +279,43 @@ def test_a_store_that_fails_for_long_neither_kills_the_trainer_nor_starves_the_w
     assert rig.engine.kills == []
     assert max(after - before for before, after in itertools.pairwise(fed)) <= 1.0
     assert [row.name for row in rig.commands.checkpoints("month")] == ["gen-2"]
+
+
+def test_a_store_that_fails_is_told_where_a_person_looks_and_no_longer_when_it_is_well(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    well = rig.settle().headline
+
+    def broken() -> object:
+        raise StoreFailed("the store failed: disk I/O error", "look at the disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.store, "transaction", broken)
+        rig.clock.advance(FLUSH_SECONDS)
+        with pytest.raises(StoreFailed):
+            rig.supervisor.tick()
+        shown = rig.supervisor.board.snapshot().headline
+        assert shown.startswith("Nothing can be written down: the store failed: disk I/O error.")
+        assert shown.endswith(well)
+    assert rig.settle().headline == well
+
+
+def test_a_store_whose_file_was_deleted_is_told_in_the_journal_and_training_goes_on(
+    rig: Rig,
+) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    Path(rig.store.place).unlink()
+    rig.clock.advance(FLUSH_SECONDS)
+    rig.settle()
+    rig.settle()
+    told = [item for item in rig.commands.journal(limit=99) if item.kind == "store_rescued"]
+    assert [item.severity for item in told] == ["error"]
+    assert "was deleted while homerun ran" in told[0].message
+    assert rig.engine.kills == []
+    assert rig.commands.run("month").state is RunState.ACTIVE
 
 
 def test_a_quick_run_does_not_tick_at_every_step(rig: Rig) -> None:
