@@ -164,6 +164,17 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class ShelvedCheckpoint(Checkpoint):
+    """A checkpoint with what the disk and the mirror say of it."""
+
+    pinned: bool = False
+    #: when all its bytes were last read and were right; None: not since it was written
+    verified: datetime | None = None
+    #: whether the mirror has it too; None: there is none, or this daemon has not seen it yet
+    mirrored: bool | None = None
+
+
+@dataclass(frozen=True)
 class JournalEntry:
     """One thing that happened, and why. ``severity``: info, warning, error."""
 

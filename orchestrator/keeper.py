@@ -117,6 +117,9 @@ class Keeper(Shelf):
         if run in self._absent or run in self._busy or self._waits_for_writer(run):
             return False
         if catalog.list_checkpoints(self._paths.run(run)):
+            if run not in self._cleared:
+                # what an earlier daemon did not come to copy
+                self._work.put(lambda: self.mirroring.saved(run))
             self._cleared.add(run)
             return True
         if not self._config.mirror:

@@ -34,7 +34,7 @@ class Journal(Protocol):
 
 
 class Mirroring:
-    """Works in the keeper's thread; nothing here may be called from the supervisor's."""
+    """Works in the keeper's thread; what may be called from another one says so."""
 
     def __init__(
         self,
@@ -56,12 +56,22 @@ class Mirroring:
         self._count = count
         self._wanted: dict[str, float] = {}
         self._failures: dict[str, int] = {}
+        #: the names that were seen there
+        self._seen: dict[str, frozenset[str]] = {}
 
     # --- filling it -------------------------------------------------------------------------
 
     def use(self, config: CheckpointConfig) -> None:
         """Other numbers from now on. From any thread."""
         self._config = config
+
+    def has(self, run: str, name: str) -> bool | None:
+        """Whether the mirror had this checkpoint when it was last seen. From any thread.
+
+        None: there is no mirror, or it has not been seen.
+        """
+        seen = self._seen.get(run) if self._config.mirror else None
+        return None if seen is None else name in seen
 
     def begin(self) -> None:
         """Once, at the daemon's start: whether holds of ours are still needed shows again."""
@@ -139,6 +149,7 @@ class Mirroring:
             mirror.copy(source, target, name)
             copied = entry.name
         mirror.thin(target, self._config.mirror_keep, entry.name)
+        self._seen[run] = frozenset(map(str, target.generations()))
         return copied
 
     # --- living off it ----------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from orchestrator.domain import (
     JournalEntry,
     Run,
     Sample,
+    ShelvedCheckpoint,
     Snapshot,
 )
 from orchestrator.errors import NotFound
@@ -27,7 +29,7 @@ from orchestrator.supervisor import Supervisor
 from orchestrator.surroundings import Lookout, Surroundings
 from orchestrator.tariff.keeper import PriceKeeper
 from orchestrator.tariff.report import PricesReport
-from trainer.checkpoint import catalog
+from trainer.checkpoint import catalog, retention
 from trainer.checkpoint.catalog import Entry, Verdict
 from trainer.checkpoint.retention import Choice
 
@@ -71,9 +73,20 @@ class Questions:
         with self._store.transaction() as tx:
             return tx.attempts.of(known_run(tx, run).name)
 
-    def checkpoints(self, run: str | None) -> list[Checkpoint]:
+    def checkpoints(self, run: str | None) -> list[ShelvedCheckpoint]:
         with self._store.transaction() as tx:
-            return tx.checkpoints.of(known_or_current(tx, run).name)
+            rows = tx.checkpoints.of(known_or_current(tx, run).name)
+        return [self._shelved(row) for row in rows]
+
+    def _shelved(self, row: Checkpoint) -> ShelvedCheckpoint:
+        path = catalog.checkpoints_dir(self._supervisor.paths.run(row.run)) / row.name
+        read = retention.read_at(path)
+        return ShelvedCheckpoint(
+            **dataclasses.asdict(row),
+            pinned=retention.is_pinned(path),
+            verified=datetime.fromtimestamp(read, UTC) if read else None,
+            mirrored=self._keeper.mirroring.has(row.run, row.name),
+        )
 
     def verify_checkpoints(self, run: str | None, name: str | None) -> list[Verdict]:
         with self._store.transaction() as tx:

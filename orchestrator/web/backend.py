@@ -13,6 +13,7 @@ from orchestrator.domain import (
     JournalEntry,
     Run,
     Sample,
+    ShelvedCheckpoint,
     Snapshot,
 )
 from orchestrator.ledger.summary import By, EnergySummary
@@ -83,7 +84,7 @@ class Backend(Protocol):
     def save_checkpoint(self, source: str) -> Checkpoint:
         """Waits for the commit. Raises Held when no trainer runs, Refused when the save failed."""
 
-    def checkpoints(self, run: str | None) -> list[Checkpoint]: ...
+    def checkpoints(self, run: str | None) -> list[ShelvedCheckpoint]: ...
 
     def verify_checkpoints(self, run: str | None, name: str | None) -> list[Verdict]: ...
 

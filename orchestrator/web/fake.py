@@ -28,6 +28,7 @@ from orchestrator.domain import (
     RunView,
     Sample,
     Setpoint,
+    ShelvedCheckpoint,
     Snapshot,
 )
 from orchestrator.errors import Held, Invalid, Misconfigured, NotFound, Refused
@@ -82,7 +83,7 @@ class FakeBackend(FakeGuests, FakePage, FakePlan):
         self._attempts = [Attempt("evening", 3, now, step, None)]
         self._holds: list[Hold] = []
         self._journal: list[JournalEntry] = []
-        self._checkpoints: list[Checkpoint] = []
+        self._checkpoints: list[ShelvedCheckpoint] = []
         self._samples: list[Sample] = []
         self._counters = {"evening": {"restarts": 1.0, "restarts_crashed": 1.0}}
         self._view: RunView | None = view_of(self._runs["evening"], step)
@@ -166,10 +167,11 @@ class FakeBackend(FakeGuests, FakePage, FakePlan):
         with self._changed:
             return [item for item in self._attempts if item.run == self.run(run).name]
 
-    def checkpoints(self, run: str | None) -> list[Checkpoint]:
+    def checkpoints(self, run: str | None) -> list[ShelvedCheckpoint]:
         with self._changed:
             name = self.run(run).name if run else "evening"
-            return [item for item in reversed(self._checkpoints) if item.run == name]
+            mine = [item for item in reversed(self._checkpoints) if item.run == name]
+            return [replace(item, pinned=item.name in self.pinned) for item in mine]
 
     def verify_checkpoints(self, run: str | None, name: str | None) -> list[Verdict]:
         with self._changed:
@@ -189,10 +191,8 @@ class FakeBackend(FakeGuests, FakePage, FakePlan):
         with self._changed:
             plan = self.plan_retention(run)
             kept = {choice.name for choice in plan if choice.keep}
-            mine = self.checkpoints(run)
-            self._checkpoints = [
-                item for item in self._checkpoints if item not in mine or item.name in kept
-            ]
+            gone = {choice.name for choice in plan} - kept
+            self._checkpoints = [item for item in self._checkpoints if item.name not in gone]
             return plan
 
     def pin(self, run: str | None, name: str, *, pinned: bool, source: str) -> Verdict:
@@ -368,7 +368,7 @@ class FakeBackend(FakeGuests, FakePage, FakePlan):
         assert self._view is not None, "a run is active"
         now, size = self._clock.now(), 37_400_000
         name = f"gen-{step:08d}-000003-5eed{len(self._checkpoints):04x}"
-        saved = Checkpoint("evening", name, step, now, size, 3, reason)
+        saved = ShelvedCheckpoint("evening", name, step, now, size, 3, reason)
         self._checkpoints.append(saved)
         view = CheckpointView(name, step, now, size, 0.4, 0.01)
         self._view = replace(self._view, checkpoint=view, unsaved_seconds=0.0)

@@ -14,10 +14,10 @@ from starlette.routing import Route
 from orchestrator.domain import (
     SCHEMA,
     Attempt,
-    Checkpoint,
     JournalEntry,
     Run,
     Sample,
+    ShelvedCheckpoint,
     Snapshot,
     to_json,
 )
@@ -89,14 +89,14 @@ class Reading:
         name = request.path_params["name"]
         return answer(await run_in_threadpool(self._backend.samples, name, limit))
 
-    @describes(list[Checkpoint])
+    @describes(list[ShelvedCheckpoint])
     async def checkpoints_of(self, request: Request) -> Response:
         """The checkpoints of a run, newest first."""
         Query(request, ())
         name = request.path_params["name"]
         return answer(await run_in_threadpool(self._backend.checkpoints, name))
 
-    @describes(list[Checkpoint], query={"run": text("Whose; the current run unless given.")})
+    @describes(list[ShelvedCheckpoint], query={"run": text("Whose; the current run unless given.")})
     async def checkpoints(self, request: Request) -> Response:
         """The checkpoints of a run, newest first."""
         run = Query(request, ("run",)).text("run")

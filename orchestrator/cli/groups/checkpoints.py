@@ -21,6 +21,7 @@ _COLUMNS = (
     Column("STEP", right=True),
     Column("SAVED"),
     Column("SIZE", right=True),
+    Column("PVM"),
     Column("NAME"),
     Column("WHY"),
 )
@@ -44,7 +45,11 @@ def checkpoints() -> None:
 @json_option
 @click.pass_obj
 def list_(session: Session, run: str | None, as_json: bool) -> None:
-    """List the checkpoints, newest first, of RUN or of all runs."""
+    """List the checkpoints, newest first, of RUN or of the current run.
+
+    P: pinned. V: verified, every byte was read again and was right; --json says when. M: the
+    mirror has it, too.
+    """
     found = session.client().get("checkpoints", run=run)
     if as_json:
         emit("checkpoints", found)
@@ -181,11 +186,16 @@ def save(session: Session, as_json: bool) -> None:
 
 def _row(checkpoint: dict[str, Any], session: Session) -> list[str]:
     created = times.from_json(checkpoint["created"])
+    marks = "".join(
+        letter if checkpoint[what] else "-"
+        for letter, what in (("P", "pinned"), ("V", "verified"), ("M", "mirrored"))
+    )
     return [
         checkpoint["run"],
         render.count(checkpoint["step"]),
         times.stamp(created, session.now()),
         render.size(checkpoint["size_bytes"]),
+        marks,
         checkpoint["name"],
         checkpoint["reason"],
     ]

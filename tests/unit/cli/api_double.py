@@ -139,7 +139,7 @@ RUNS = (
 )
 
 CHECKPOINTS = tuple(
-    d.Checkpoint(
+    d.ShelvedCheckpoint(
         run="first-run",
         name=f"gen-{step:08d}-000002-0a1b2c3d",
         step=step,
@@ -147,6 +147,9 @@ CHECKPOINTS = tuple(
         size_bytes=38_400_000,
         attempt=2,
         reason="schedule",
+        pinned=step == 1100,
+        verified=NOW,
+        mirrored=step == 1200,
     )
     for step in (1200, 1100)
 )

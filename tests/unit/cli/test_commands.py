@@ -203,6 +203,9 @@ def test_checkpoints_are_listed_with_their_whole_names(double: ApiDouble, run: R
     assert double.asked("checkpoints").query == {"run": "first-run"}
     assert "gen-00001200-000002-0a1b2c3d" in lines[1]
     assert "38.4 MB" in lines[1]
+    assert "PVM" in lines[0]
+    assert ["  -VM  gen-" in lines[1], "  PV-  gen-" in lines[2]] == [True, True]
+    assert lines[1].endswith("schedule")
     assert max(map(len, lines)) <= 80
 
 

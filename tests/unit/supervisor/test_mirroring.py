@@ -352,3 +352,20 @@ def test_after_starting_over_the_mirror_keeps_what_it_says_that_it_has(
     [first] = begin(rig, 1)
     assert rig.keeper.mirroring.copy("month") == first.name
     assert there(nas) == [4, 1], "the older life is not this one's to delete either"
+
+
+def test_the_list_tells_what_is_pinned_verified_and_mirrored(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig()
+    begin(rig, 1)
+    rig.keeper.mirroring.saved("month")
+    assert rig.commands.checkpoints("month")[0].mirrored is None, "nobody has looked yet"
+    rig.keeper.mirroring.work()
+    [old, new] = [*rig.commands.checkpoints("month"), *begin(rig, 1)]
+    rig.commands.pin("month", new.name, pinned=True, source="cli")
+    rows = {row.step: row for row in rig.commands.checkpoints("month")}
+    assert old.name == rows[1].name
+    assert (rows[1].pinned, rows[1].mirrored) == (False, True)
+    assert rows[1].verified is not None
+    assert (rows[2].pinned, rows[2].mirrored, rows[2].verified) == (True, False, None)
+    alone = make_rig(mirror="")
+    assert alone.commands.checkpoints("month")[0].mirrored is None
