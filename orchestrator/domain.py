@@ -248,6 +248,17 @@ class CheckpointView:
 
 
 @dataclass(frozen=True)
+class MirrorView:
+    """A run's copies in the mirror, as far as this daemon has seen them."""
+
+    #: the newest one, and when it was saved; None: there is none, or nobody has looked yet
+    step: int | None = None
+    time: datetime | None = None
+    #: why the last copy failed; empty when it did not
+    failure: str = ""
+
+
+@dataclass(frozen=True)
 class RunView:
     """The active run as people see it. None means unknown, never zero."""
 
@@ -294,6 +305,8 @@ class RunView:
     #: the step that a trainer which has left could only keep in memory, where a reboot loses it;
     #: None: no more than is on disk
     memory_step: int | None = None
+    #: None: no mirror is configured
+    mirror: MirrorView | None = None
 
 
 @dataclass(frozen=True)

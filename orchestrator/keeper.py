@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from orchestrator.domain import Run, RunState
+from orchestrator.domain import MirrorView, Run, RunState
 from orchestrator.home.clock import Clock
 from orchestrator.mirroring import Mirroring
 from orchestrator.missing import Missing
@@ -107,6 +107,10 @@ class Keeper(Shelf):
     def tend(self, run: str, reason: str = "") -> None:
         """A checkpoint was saved for that ``reason``, or some time has passed."""
         self._work.put(lambda: self._tend(run, at_once=reason in _LAST_ONES))
+
+    def mirror(self, run: str) -> MirrorView | None:
+        """How the run's copies in the mirror are; None when there is no mirror."""
+        return self.mirroring.view(run)
 
     def may_start(self, run: str) -> bool:
         """Whether a trainer would find the run's checkpoints.

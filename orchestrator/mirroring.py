@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from orchestrator.domain import Effect, Hold, Reason
+from orchestrator.domain import Effect, Hold, MirrorView, Reason
 from orchestrator.home.clock import Clock
 from orchestrator.paths import Paths
 from orchestrator.recovery import row_of
@@ -58,6 +59,7 @@ class Mirroring:
         self._failures: dict[str, int] = {}
         #: the names that were seen there
         self._seen: dict[str, frozenset[str]] = {}
+        self._views: dict[str, MirrorView] = {}
 
     # --- filling it -------------------------------------------------------------------------
 
@@ -72,6 +74,10 @@ class Mirroring:
         """
         seen = self._seen.get(run) if self._config.mirror else None
         return None if seen is None else name in seen
+
+    def view(self, run: str) -> MirrorView | None:
+        """How the run's copies are; None without a mirror. From any thread."""
+        return self._views.get(run, MirrorView()) if self._config.mirror else None
 
     def begin(self) -> None:
         """Once, at the daemon's start: whether holds of ours are still needed shows again."""
@@ -104,6 +110,8 @@ class Mirroring:
             wait = _FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 20)
             self._wanted[run] = self._clock.monotonic() + min(wait, _LAST_RETRY_SECONDS)
             self._count(run, "mirror_failures")
+            view = self._views.get(run, MirrorView())
+            self._views[run] = dataclasses.replace(view, failure=_words(error))
             if failures == 1:
                 self._journal(
                     "mirror_failed",
@@ -150,6 +158,7 @@ class Mirroring:
             copied = entry.name
         mirror.thin(target, self._config.mirror_keep, entry.name)
         self._seen[run] = frozenset(map(str, target.generations()))
+        self._views[run] = MirrorView(entry.step, entry.manifest.created)
         return copied
 
     # --- living off it ----------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.domain import MirrorView
+
 
 class Shelf:
     """One that nobody looks after. Every method answers at once; work is done elsewhere."""
@@ -18,6 +20,10 @@ class Shelf:
     def freeable_bytes(self, run: str) -> int:
         """What ``relieve`` would give back; reads the disk, so never ask in a tick."""
         return 0
+
+    def mirror(self, run: str) -> MirrorView | None:
+        """How the run's copies in the mirror are; None when there is no mirror."""
+        return None
 
     def may_start(self, run: str) -> bool:
         """Whether a trainer would find the run's checkpoints; asked at each tick until it would."""

@@ -357,6 +357,8 @@ class Supervisor:
         situation.plan, situation.bills = figures.plan, figures.bills
         situation.totals = self.books.totals()
         situation.written_totals = self.books.written_totals()
+        run = situation.register.run
+        situation.mirror = self.shelf.mirror(run.name) if run is not None else None
         wait = self.crew.backoff_left_seconds
         situation.next_start = situation.now + timedelta(seconds=wait) if wait > 0 else None
         self.board.put(build(situation))

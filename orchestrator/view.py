@@ -10,6 +10,7 @@ from orchestrator.domain import (
     DaemonView,
     Effect,
     Hold,
+    MirrorView,
     PlanView,
     Power,
     QueueItem,
@@ -50,6 +51,8 @@ class Situation:
     #: only these may be shown as counters: what is not yet written can be lost with the daemon
     written_totals: dict[str, dict[str, float]] = field(default_factory=dict)
     next_start: datetime | None = None
+    #: of the active run
+    mirror: MirrorView | None = None
     plan: PlanView | None = None
     bills: tuple[Bill, ...] = ()
     #: why nothing can be written down now; what is shown may be old then
@@ -127,6 +130,7 @@ def _run_view(situation: Situation) -> RunView | None:
             run.spec.get("checkpoint", {}).get("every_seconds", CheckpointSpec().every_seconds)
         ),
         memory_step=progress.memory_step if life is None else None,
+        mirror=situation.mirror,
     )
 
 

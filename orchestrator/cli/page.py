@@ -142,6 +142,7 @@ def _run(snapshot: dict[str, Any], view: View) -> Iterator[Line]:
     yield from _power(run)
     yield from _bill(snapshot)
     yield _saved(run, view)
+    yield from _mirror(run, view)
     yield from _trouble(run, view)
 
 
@@ -231,6 +232,20 @@ def _saved(run: dict[str, Any], view: View) -> Line:
     age = times.ago(times.from_json(saved["time"]), view.now)
     size = render.size(saved["size_bytes"])
     return Line("saved", f"step {render.count(saved['step'])}, {age}, {size}")
+
+
+def _mirror(run: dict[str, Any], view: View) -> Iterator[Line]:
+    mirror = run["mirror"]
+    if mirror is None:
+        return
+    text = "nothing copied yet"
+    if mirror["step"] is not None:
+        age = times.ago(times.from_json(mirror["time"]), view.now)
+        text = f"step {render.count(mirror['step'])}, {age}"
+    if mirror["failure"]:
+        yield Line("mirror", f"{text}; the last copy failed: {mirror['failure']}", "held")
+    else:
+        yield Line("mirror", text)
 
 
 def _trouble(run: dict[str, Any], view: View) -> Iterator[Line]:

@@ -227,3 +227,23 @@ def test_a_bill_of_the_ledger_is_shown_and_an_unknown_one_is_not(
     assert "cost       4.57 EUR so far" in run("status").stdout
     double.set("GET", "status", Answer({**plain, "bills": [{**bill, "cost": None}]}))
     assert "EUR" not in run("status").stdout
+
+
+@pytest.mark.parametrize(
+    ("mirror", "words"),
+    [
+        (d.MirrorView(), "mirror nothing copied yet"),
+        (d.MirrorView(1100, api.NOW - timedelta(hours=2)), "mirror step 1,100, 2 h ago"),
+        (
+            d.MirrorView(1100, api.NOW - timedelta(hours=2), "/mnt/nas is not there"),
+            "mirror step 1,100, 2 h ago; the last copy failed: /mnt/nas is not there",
+        ),
+    ],
+)
+def test_the_mirror_is_one_line(
+    double: ApiDouble, run: Run, mirror: d.MirrorView, words: str
+) -> None:
+    show(double, api.snapshot(run=api.run_view(mirror=mirror)))
+    assert words in " ".join(run("status").stdout.split())
+    show(double, api.snapshot())
+    assert "mirror" not in run("status").stdout

@@ -30,8 +30,6 @@ NOT_DRAWN = {
     "homerun_sentinel_checks_total": "its seconds are drawn among the phases",
     "process_max_fds": "never changes",
     "homerun_plan_gap_ratio": "a promise of the planner: nothing to watch",
-    "homerun_mirror_copies_total": "nothing without a mirror; the journal tells each copy",
-    "homerun_mirror_failures_total": "nothing without a mirror; the journal tells the first one",
     "homerun_plan_mode": "homerun schedule says it in words",
     "homerun_gpu_xid_events_total": "rare, and the journal tells each in words",
     "homerun_config_last_reload_successful": "HomerunConfigReloadFailed says it; else it is 1",

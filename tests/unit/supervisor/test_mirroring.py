@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain import Reason
+from orchestrator.domain import MirrorView, Reason
 from orchestrator.errors import HomerunError, Invalid, NotFound, Refused
 from orchestrator.settings.checkpoint_config import CheckpointConfig
 from tests.unit.checkpoint.plain import commit_plain
@@ -369,3 +370,38 @@ def test_the_list_tells_what_is_pinned_verified_and_mirrored(make_rig: Callable[
     assert (rows[2].pinned, rows[2].mirrored, rows[2].verified) == (True, False, None)
     alone = make_rig(mirror="")
     assert alone.commands.checkpoints("month")[0].mirrored is None
+
+
+def test_the_status_tells_the_newest_copy_and_why_there_is_no_newer_one(
+    make_rig: Callable[..., Rig], nas: Path
+) -> None:
+    rig = make_rig()
+
+    def view() -> MirrorView | None:
+        run = rig.settle().run
+        assert run is not None
+        return run.mirror
+
+    [first] = begin(rig, 1)
+    assert view() == MirrorView(), "nobody has looked yet"
+    rig.keeper.mirroring.saved("month")
+    rig.keeper.mirroring.work()
+    copied = MirrorView(1, first.manifest.created)
+    assert view() == copied
+    begin(rig, 1)
+    nas.rename(nas.with_name("unplugged"))
+    rig.keeper.mirroring.saved("month", at_once=True)
+    rig.keeper.mirroring.work()
+    failing = view()
+    assert failing is not None
+    assert "is not there: mount it" in failing.failure
+    assert dataclasses.replace(failing, failure="") == copied
+    nas.with_name("unplugged").rename(nas)
+    rig.clock.advance(61)
+    rig.keeper.mirroring.work()
+    assert view() == dataclasses.replace(copied, step=2)
+    run = make_rig("alone", mirror="")
+    begin(run, 1)
+    shown = run.settle().run
+    assert shown is not None
+    assert shown.mirror is None
