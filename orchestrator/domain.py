@@ -302,6 +302,8 @@ class RunView:
     unsaved_seconds: float | None = None
     #: what the run's spec wants between two saves
     checkpoint_every_seconds: float | None = None
+    #: how far apart saves are, why, and what a power cut can cost; empty until the first save
+    saves: str = ""
     #: the step that a trainer which has left could only keep in memory, where a reboot loses it;
     #: None: no more than is on disk
     memory_step: int | None = None

@@ -17,7 +17,6 @@ from orchestrator.engine.base import TrainerEvent
 from orchestrator.errors import Refused
 from orchestrator.outage import seconds_per_step, told
 from orchestrator.progress import Life, Progress
-from trainer.checkpoint import slots
 from trainer.contract import messages as m
 
 if TYPE_CHECKING:
@@ -45,24 +44,18 @@ class Listener:
         progress = Progress(run.name, steps=run.steps, parameters=run.parameters)
         with self._s.store.transaction() as tx:
             progress.remember(tx.samples.of(run.name, 64))
-            checkpoints = tx.checkpoints.of(run.name)
+            progress.checkpoint = _newest(tx.checkpoints.of(run.name))
         progress.bits_per_byte_before = run.bits_per_byte_before
         if run.bits_per_byte is not None:
             progress.bits_per_byte = run.bits_per_byte
-        if checkpoints:
-            newest = checkpoints[0]
-            progress.checkpoint = CheckpointView(
-                newest.name,
-                newest.step,
-                newest.created,
-                newest.size_bytes,
-                newest.write_seconds,
-                newest.stall_seconds,
-            )
-        in_memory = next((entry.step for entry in slots.whole(self._s.paths.run(run.name))), 0)
-        if in_memory > (checkpoints[0].step if checkpoints else 0):
-            progress.memory_step = in_memory
         return progress
+
+    def _recall_checkpoint(self, run: str) -> None:
+        """A writer that outlived its trainer may have committed one, and could tell nobody."""
+        progress = self._s.progress
+        if progress is not None and progress.run == run:
+            with self._s.store.transaction() as tx:
+                progress.checkpoint = _newest(tx.checkpoints.of(run))
 
     def notice(self, note: TrainerEvent) -> None:
         """It lives; what it says is heard later."""
@@ -114,6 +107,7 @@ class Listener:
 
     def _ready(self, life: Life, event: m.Ready) -> None:
         recovery.adopt_checkpoints(self._s.store, life.run, self._s.paths.run(life.run))
+        self._recall_checkpoint(life.run)
         lost = self._lost_steps(life, event.step)
         if lost:
             self._s.books.count(life.run, "lost_steps", lost)
@@ -360,3 +354,17 @@ class Listener:
                     "seconds": self._s.clock.monotonic() - life.began,
                 },
             )
+
+
+def _newest(checkpoints: list[Checkpoint]) -> CheckpointView | None:
+    if not checkpoints:
+        return None
+    newest = checkpoints[0]
+    return CheckpointView(
+        newest.name,
+        newest.step,
+        newest.created,
+        newest.size_bytes,
+        newest.write_seconds,
+        newest.stall_seconds,
+    )

@@ -43,6 +43,8 @@ class Progress:
     memory_step: int | None = None
     #: the run's computing time when all of it was on disk last; None before the first Ready
     saved_at_active_seconds: float | None = None
+    #: how far apart saves are, why, and what a cut can cost, in the trainer's words
+    saves: str = ""
     losses: deque[float] = field(default_factory=lambda: deque(maxlen=64))
 
     def remember(self, samples: list[Sample]) -> None:
@@ -64,6 +66,8 @@ class Progress:
                 self.memory_step = event.memory_step or self.memory_step
             case m.Saved():
                 self.memory_step = None
+            case m.Notice(kind="saves"):
+                self.saves = event.message
             case m.Ready():
                 if event.step < (self.memory_step or 0):
                     self.memory_step = None

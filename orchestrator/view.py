@@ -126,6 +126,7 @@ def _run_view(situation: Situation) -> RunView | None:
         next_start=situation.next_start if life is None else None,
         loss_history=tuple(progress.losses),
         unsaved_seconds=unsaved_seconds(life, progress, totals),
+        saves=progress.saves,
         checkpoint_every_seconds=float(
             run.spec.get("checkpoint", {}).get("every_seconds", CheckpointSpec().every_seconds)
         ),

@@ -32,12 +32,58 @@ class Habits:
     month_bytes: float = 0.0
 
 
+@dataclass(frozen=True)
+class Choice:
+    """An interval, and what made it this long, to follow "Saves come every N s"."""
+
+    seconds: float
+    why: str
+
+
+def choose(save_seconds: float, size_bytes: int, habits: Habits) -> Choice:
+    """From one save to the next, whatever may be lost meanwhile."""
+    mtbf = habits.mtbf_seconds or UNKNOWN_MTBF_SECONDS
+    known = "as observed" if habits.mtbf_seconds else "as assumed until more is known"
+    wear = size_bytes * _MONTH_SECONDS / habits.month_bytes if habits.month_bytes else 0.0
+    return max(
+        Choice(SHORTEST_SECONDS, "more often is of no use"),
+        Choice(
+            math.sqrt(2 * max(save_seconds, 0.0) * mtbf),
+            f"a save costs {save_seconds:.2f} s of training, and failures come "
+            f"every {mtbf / 3600:.1f} h, {known}",
+        ),
+        Choice(
+            wear,
+            f"the SSD may take {habits.month_bytes / 1e12:.3g} TB in 30 days, "
+            "checkpoint.ssd_terabytes_per_month",
+        ),
+        key=lambda choice: choice.seconds,
+    )
+
+
 def best_seconds(save_seconds: float, size_bytes: int, habits: Habits) -> float:
     """Seconds from one save to the next, whatever may be lost meanwhile."""
-    mtbf = habits.mtbf_seconds or UNKNOWN_MTBF_SECONDS
-    young_daly = math.sqrt(2 * max(save_seconds, 0.0) * mtbf)
-    wear = size_bytes * _MONTH_SECONDS / habits.month_bytes if habits.month_bytes else 0.0
-    return max(young_daly, wear, SHORTEST_SECONDS)
+    return choose(save_seconds, size_bytes, habits).seconds
+
+
+def bounded(choice: Choice, step_seconds: float, save_seconds: float, most: float) -> Choice:
+    """What is left of a choice where no more than ``most`` seconds may be lost."""
+    allowed = most - step_seconds - save_seconds
+    if choice.seconds <= max(allowed, step_seconds):
+        return Choice(max(choice.seconds, step_seconds), choice.why)
+    why = f"a power cut may cost {most:.0f} s, checkpoint.most_lost_seconds"
+    return Choice(max(allowed, step_seconds), why)
+
+
+def worst_seconds(
+    interval_seconds: float, step_seconds: float, save_seconds: float, most: float
+) -> float:
+    """What a cut at the worst moment costs: just before a save is durable.
+
+    No save comes before the end of a step: one that takes longer than ``most`` breaks it.
+    """
+    late = max(interval_seconds, step_seconds) + step_seconds + save_seconds
+    return max(min(late, most), step_seconds + save_seconds)
 
 
 def is_due(

@@ -25,6 +25,7 @@ from trainer.flight import Flight, Landed
 from trainer.handover import Handover
 from trainer.inflow import Inflow
 from trainer.interval import Habits
+from trainer.interval_telling import IntervalTelling
 from trainer.outcome import LeaveError, fenced, removed
 from trainer.resume import Resumed
 from trainer.snapshots import Snapshots
@@ -83,6 +84,7 @@ class Saver:
         self._save_seconds = 0.0
         self._failed_last = False
         self._told_of_wear = False
+        self._telling = IntervalTelling(job.spec.checkpoint, announcer)
         self._step_seconds = 0.0
         self._looked = clock.monotonic()
 
@@ -325,13 +327,14 @@ class Saver:
         self._since = since
         self._failed_last = False
         self._save_seconds = seconds
-        self._wait_seconds = self._job.spec.checkpoint.every_seconds or interval.best_seconds(
-            stall_seconds, entry.size_bytes, self._habits
-        )
+        wish = self._job.spec.checkpoint.every_seconds
+        choice = interval.choose(stall_seconds, entry.size_bytes, self._habits)
+        self._wait_seconds = wish or choice.seconds
         self._tell_of_wear(entry)
         self._announcer.say(
             Saved(entry.step, entry.name, entry.size_bytes, seconds, reason, request, stall_seconds)
         )
+        self._telling.tell(choice, self._step_seconds, seconds)
 
     def _tell_of_wear(self, entry: Entry) -> None:
         allowed, most = self._habits.month_bytes, self._habits.most_lost_seconds

@@ -142,6 +142,8 @@ def _run(snapshot: dict[str, Any], view: View) -> Iterator[Line]:
     yield from _power(run)
     yield from _bill(snapshot)
     yield _saved(run, view)
+    if run.get("saves"):
+        yield Line("", run["saves"], "dim")
     yield from _mirror(run, view)
     yield from _trouble(run, view)
 

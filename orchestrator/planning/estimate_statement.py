@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.planning.estimate import DAY_SECONDS, Estimate, Row
+from trainer.contract.spec import CheckpointSpec
 from trainer.sizing import Card
 
 #: of the dense bf16 peak: the bound, good code, ordinary code
@@ -87,11 +88,26 @@ def _missing(row: Row) -> str:
 def warnings(answer: Estimate) -> list[str]:
     """What should stop somebody: repeated data above all."""
     data = answer.data
-    if not data.shards_missing:
+    said = _long_step(answer)
+    if data.shards_missing:
+        said.append(
+            f"the corpus would be read {data.epochs:.2f} times: {data.shards:,} shards are at "
+            f"hand, {data.shards_needed:,} are needed, {data.shards_missing:,} are missing"
+        )
+    return said
+
+
+def _long_step(answer: Estimate) -> list[str]:
+    """Nothing is saved within a step, so one can cost more than a power cut may."""
+    speeds = [row.tokens_per_second for row in answer.rows if row.fits is not False]
+    fastest = max((speed for speed in speeds if speed), default=None)
+    most = CheckpointSpec.most_lost_seconds
+    if fastest is None or (seconds := answer.wish.batch_tokens / fastest) <= most:
         return []
     return [
-        f"the corpus would be read {data.epochs:.2f} times: {data.shards:,} shards are at hand, "
-        f"{data.shards_needed:,} are needed, {data.shards_missing:,} are missing"
+        f"a step of {answer.wish.batch_tokens:,} tokens takes {seconds:,.0f} s at {fastest:,.0f} "
+        f"tokens/s, and a power cut costs all of it: the {most:.0f} s of "
+        "checkpoint.most_lost_seconds cannot be held; a smaller train.batch_tokens makes it shorter"
     ]
 
 

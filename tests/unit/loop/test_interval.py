@@ -83,5 +83,65 @@ def test_a_wish_that_wears_the_ssd_out_is_told_once(
     assert loop.train(job, link, clock) == 0
     saved = [event.step for event in link.of(Saved)]
     assert saved == [1, 3, 5, 7, 9, 11, 12]
-    assert link.one(Notice).kind == "ssd_wear"
-    assert "ssd_terabytes_per_month" in link.one(Notice).message
+    (wear,) = [notice for notice in link.of(Notice) if notice.kind == "ssd_wear"]
+    assert "ssd_terabytes_per_month" in wear.message
+
+
+def told_of_saves(link: Wear) -> list[Notice]:
+    return [notice for notice in link.of(Notice) if notice.kind == "saves"]
+
+
+def test_the_interval_is_told_with_its_reason_once(
+    corpus: Path, run_dir: Path, data_dir: Path
+) -> None:
+    clock = HandClock()
+    link = Wear(clock, 40.0)
+    assert loop.train(job_of(corpus, run_dir, data_dir, 40), link, clock) == 0
+    (told,) = told_of_saves(link)
+    assert told.severity == "info"
+    assert told.message == (
+        "Saves come every 60 s (more often is of no use); a power cut costs at most 100 s of "
+        "computing."
+    )
+
+
+def test_a_step_longer_than_what_may_be_lost_is_told_in_seconds(
+    corpus: Path, run_dir: Path, data_dir: Path
+) -> None:
+    clock = HandClock()
+    link = Wear(clock, 1240.0)
+    assert loop.train(job_of(corpus, run_dir, data_dir, 5), link, clock) == 0
+    told = [notice for notice in told_of_saves(link) if notice.severity == "warning"]
+    assert len(told) == 1
+    assert "can cost 1240 s, more than the 900 s" in told[0].message
+    assert "a step takes 1240 s" in told[0].message
+    assert [event.step for event in link.of(Saved)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("mtbf", "month_bytes", "step", "expected"),
+    [
+        (7 * DAY, 0.0, 1.0, "a save costs 0.50 s of training, and failures come every 168.0 h"),
+        (0.0, 30e12, 1.0, "the SSD may take 30 TB in 30 days"),
+        (0.0, 1e12, 1.0, "a power cut may cost 900 s"),
+    ],
+)
+def test_each_reason_is_named(mtbf: float, month_bytes: float, step: float, expected: str) -> None:
+    habits = Habits(900.0, mtbf, month_bytes)
+    choice = interval.choose(0.5, 8 * 10**9, habits)
+    assert expected in interval.bounded(choice, step, 0.5, 900.0).why
+
+
+@given(st.floats(0.01, 2000.0), st.floats(0.0, 60.0), st.floats(60.0, 1e5), st.floats(60.0, 2000.0))
+def test_what_is_told_as_the_worst_is_never_exceeded(
+    step_seconds: float, save_seconds: float, wait_seconds: float, most: float
+) -> None:
+    """Saves beside the training: the next step begins at once."""
+    choice = interval.bounded(interval.Choice(wait_seconds, ""), step_seconds, save_seconds, most)
+    worst = interval.worst_seconds(choice.seconds, step_seconds, save_seconds, most)
+    age = 0.0
+    for _ in range(200):
+        age += step_seconds
+        if interval.is_due(age, wait_seconds, step_seconds, save_seconds, most):
+            assert age + save_seconds <= worst + 1e-6
+            age = 0.0

@@ -160,6 +160,15 @@ def test_repeated_data_is_a_warning_with_the_number_of_missing_shards() -> None:
     assert "482 are missing" in warning
 
 
+def test_a_step_longer_than_what_a_cut_may_cost_is_a_warning_in_seconds() -> None:
+    """Nothing is saved within a step; 64 times the batch takes far too long."""
+    slow = dataclasses.replace(THE_RUN, batch_tokens=64 * 524_288)
+    (warning,) = statement.warnings(estimate(slow))
+    speed = max(row.tokens_per_second or 0 for row in estimate(slow).rows if row.fits)
+    assert f"takes {64 * 524_288 / speed:,.0f} s" in warning
+    assert "the 900 s of checkpoint.most_lost_seconds cannot be held" in warning
+
+
 def test_exactly_one_epoch_is_no_repetition() -> None:
     assert data_for(round(tokens_in(10)), 10).shards_missing == 0
     assert data_for(round(tokens_in(10)) + 1, 10).shards_missing == 1

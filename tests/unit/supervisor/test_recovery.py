@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from orchestrator.domain import Checkpoint
+from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.supervisor.rig import Rig
 from trainer.checkpoint import catalog, writer
 from trainer.checkpoint.lease import Lease
@@ -46,4 +47,22 @@ def test_what_is_whole_on_disk_is_adopted_and_what_is_gone_is_told(tmp_path: Pat
     assert snapshot.run is not None
     assert snapshot.run.checkpoint is not None
     assert snapshot.run.checkpoint.step == 7
+    rig.store.close()
+
+
+def test_what_a_writer_committed_after_its_trainers_death_is_shown_as_the_newest(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path)
+    rig.submit()
+    rig.train(0, 8)
+    # its writer, under the fence of this very attempt
+    entry = commit_plain(rig.supervisor.paths.run("month"), 7)
+    rig.die()
+    rig.pass_time(60)
+    rig.train(7)
+    shown = rig.settle().run
+    assert shown is not None
+    assert shown.checkpoint is not None
+    assert (shown.checkpoint.name, shown.checkpoint.step) == (entry.name, 7)
     rig.store.close()

@@ -405,3 +405,14 @@ def test_a_trainer_is_told_whether_what_is_in_memory_can_be_its_runs(rig: Rig) -
     rig.die()
     rig.pass_time(400)
     assert [job.goes_on for job in rig.engine.jobs] == [False, False, True]
+
+
+def test_how_far_apart_saves_are_and_why_is_shown_and_written_down(rig: Rig) -> None:
+    rig.submit()
+    rig.train(0, 2)
+    sentence = "Saves come every 691 s (the SSD); a power cut costs at most 700 s of computing."
+    rig.engine.event(m.Notice("saves", sentence, "info"))
+    snapshot = rig.settle()
+    assert snapshot.run is not None
+    assert snapshot.run.saves == sentence
+    assert sentence in [item.message for item in rig.commands.journal(limit=99)]
