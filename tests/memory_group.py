@@ -14,9 +14,10 @@ from tests.story.house import CLOCK, wait_for
 _MEGABYTE = 1 << 20
 #: room that is left when the squeeze begins
 _ROOM_BYTES = 8 * _MEGABYTE
+_ROOM_TO_CHOOSE_BYTES = 768 * _MEGABYTE
 
 #: Eats memory of the group a megabyte a line. It ends with its pipe. The kernel takes the largest,
-#: as oom_score_adj weighs them, and that is never this one: it eats little more than the room.
+#: as oom_score_adj weighs them, and this one never before it has taken another.
 _EATER = """
 import pathlib, sys
 pathlib.Path(sys.argv[1]).write_text("0")
@@ -80,12 +81,15 @@ class MemoryGroup:
         """Charged to the group now."""
         return int((self.folder / self.names.usage).read_text(encoding="ascii"))
 
-    def take(self, pid: int) -> None:
-        """Have a process that runs already in here; what it has is charged where it was."""
-        (self.folder / "cgroup.procs").write_text(str(pid), encoding="ascii")
+    def squeeze(self, first: int | None = None) -> None:
+        """Allow hardly more than is used now, and use it up until the kernel kills somebody.
 
-    def squeeze(self) -> None:
-        """Allow hardly more than is used now, and use it up until the kernel kills somebody."""
+        ``first``: whom it should take, though others are larger. The weight that a process can be
+        given grows with the limit, so that needs more room.
+        """
+        if first is not None:
+            Path(f"/proc/{first}/oom_score_adj").write_text("1000", encoding="ascii")
+        room = _ROOM_BYTES if first is None else _ROOM_TO_CHOOSE_BYTES
         before = self.kills()
         self._eater = eater = subprocess.Popen(
             [sys.executable, "-S", "-c", _EATER, str(self.folder / "cgroup.procs")],
@@ -96,7 +100,7 @@ class MemoryGroup:
         assert eater.stdin is not None
         assert eater.stdout is not None
         assert eater.stdout.readline() == "here\n", "the eater of memory did not start"
-        self.limit(self.usage_bytes() + _ROOM_BYTES)
+        self.limit(self.usage_bytes() + room)
         while self.kills() == before:
             eater.stdin.write("\n")
             eater.stdin.flush()

@@ -18,28 +18,26 @@ _LONGEST_SECONDS = 2.0
 
 
 def run(seed: int, count: int, root: Path) -> list[Row]:
-    """``count`` times in turn: all are in the group that runs out, or the engine process alone.
+    """``count`` times in turn: the kernel takes whom it likes, or the engine process.
 
     Nothing where no memory control group can be made.
     """
     with contextlib.ExitStack() as stack:
-        groups: dict[str, MemoryGroup] = {}
         try:
-            for name in (_HOST, _ENGINE):
-                groups[name] = make_memory_group()
-                stack.callback(groups[name].close)
+            group = make_memory_group()
         except NoMemoryGroup:
             return []
+        stack.callback(group.close)
         tallies = {
             _HOST: Tally("out of memory in the host (memory cgroup)"),
             _ENGINE: Tally("out of memory of the engine process (memory cgroup)"),
         }
-        house = House(root / "house", wrapper=groups[_HOST].wrapper).start()
+        house = House(root / "house", wrapper=group.wrapper).start()
         stack.callback(house.close)
         estate = Estate(house, random.Random(seed), tallies, steps=2000)
         for number in range(count):
             victim = (_HOST, _ENGINE)[number % 2]
-            _run_out(estate, victim, groups[victim])
+            _run_out(estate, victim, group)
         assert house.process is not None
         tallies[_HOST].wrong += house.process.poll() is not None
         tallies[_HOST].wrong += estate.compare()
@@ -51,11 +49,8 @@ def _run_out(estate: Estate, victim: str, group: MemoryGroup) -> None:
     CLOCK.sleep(estate.chance.uniform(0.0, _LONGEST_SECONDS))
     estate.wait("training", lambda: _trains(estate))
     tally, newest = estate.tallies[victim], estate.newest_entry()
-    if victim == _ENGINE:
-        engine = estate.pick(_ENGINE)
-        assert engine is not None, "the trainer stands below it"
-        group.take(engine.pid)
-    group.squeeze()
+    engine = estate.pick(_ENGINE) if victim == _ENGINE else None
+    group.squeeze(first=engine.pid if engine else None)
     before = CLOCK.monotonic()
     tally.injected += 1
     told = estate.wait("the end of the attempt", lambda: _ends_told(estate, newest))

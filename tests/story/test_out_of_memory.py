@@ -41,7 +41,7 @@ def make_group() -> Iterator[Callable[[], MemoryGroup]]:
 def test_trainer_and_engine_are_killed_for_want_of_memory_and_no_step_that_memory_holds_is_lost(
     make_group: Callable[[], MemoryGroup], make_house: MakeHouse, undisturbed: Undisturbed
 ) -> None:
-    memory, engines = make_group(), make_group()
+    memory = make_group()
     # the pause leaves time to look at the slots before the next trainer writes into them
     options = {"backoff_first": '"2s"'}
     house: House = make_house(wrapper=memory.wrapper, daemon_options=options).start()
@@ -68,11 +68,10 @@ def test_trainer_and_engine_are_killed_for_want_of_memory_and_no_step_that_memor
 
     engine = engine_pid(house)
     assert engine is not None
-    engines.take(engine)
-    engines.squeeze()
+    memory.squeeze(first=engine)
     assert died(house, 2).startswith("killed by the kernel: this machine ran out of memory (")
     kept = max(entry.step for entry in slots.whole(house.run_dir()))
-    engines.lift()
+    memory.lift()
     assert goes_on(house, 2)["step"] == kept
     assert engine_pid(house) != engine
 

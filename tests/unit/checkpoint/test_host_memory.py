@@ -10,39 +10,28 @@ from pathlib import Path
 import pytest
 
 from tests.memory_group import NoMemoryGroup, make_memory_group
+from tests.unit.checkpoint.group_files import GroupFiles
 from trainer.checkpoint import host_memory
-from trainer.checkpoint.host_memory import Files, Memory
+from trainer.checkpoint.control_group import Files
+from trainer.checkpoint.host_memory import Memory
 
 _MEGABYTE = 1 << 20
 _MACHINE = Memory(16_000 * _MEGABYTE, 9_000 * _MEGABYTE)
 
 
-class Kernel:
-    """Files as the kernel writes them."""
+class Kernel(GroupFiles):
+    """With a /proc/meminfo too."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.files = Files(root / "meminfo", root / "cgroup", root / "mounts")
-        self.files.meminfo.write_text(
+        super().__init__(root)
+        self.meminfo = root / "meminfo"
+        self.meminfo.write_text(
             f"MemTotal:       {_MACHINE.total // 1024} kB\nMemFree: 1 kB\n"
             f"MemAvailable:    {_MACHINE.available // 1024} kB\n"
         )
 
-    def belong(self, line: str, mounts: str) -> None:
-        self.files.groups.write_text(f"7:cpu:/elsewhere\n{line}\n")
-        self.files.mounts.write_text(f"proc /proc proc rw 0 0\n{mounts}\nhalf a line\n")
-
-    def write(self, folder: str, **texts: str) -> None:
-        where = self.root / "groups" / folder
-        where.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (where / f"memory.{name}").write_text(f"{text}\n")
-
-    def v2(self, path: str) -> None:
-        self.belong(f"0::{path}", f"cgroup2 {self.root}/groups cgroup2 rw,nosuid 0 0")
-
-    def v1(self, path: str) -> None:
-        self.belong(f"4:memory:{path}", f"cgroup {self.root}/groups cgroup rw,memory 0 0")
+    def read(self) -> Memory:
+        return host_memory.read(self.meminfo, self.files)
 
 
 @pytest.fixture
@@ -51,7 +40,7 @@ def kernel(tmp_path: Path) -> Kernel:
 
 
 def test_without_control_groups_the_machine_is_all(kernel: Kernel) -> None:
-    assert host_memory.read(kernel.files) == _MACHINE
+    assert kernel.read() == _MACHINE
 
 
 def test_a_limit_of_the_unit_counts_and_cache_does_not(kernel: Kernel) -> None:
@@ -61,14 +50,14 @@ def test_a_limit_of_the_unit_counts_and_cache_does_not(kernel: Kernel) -> None:
     stat = f"anon 1\ninactive_anon 7\ninactive_file {500 * _MEGABYTE}\nactive_file 9"
     kernel.write("system.slice/homerun.service", stat=stat)
     kernel.write("system.slice", max="max", current="1")
-    assert host_memory.read(kernel.files) == Memory(4000 * _MEGABYTE, 1500 * _MEGABYTE)
+    assert kernel.read() == Memory(4000 * _MEGABYTE, 1500 * _MEGABYTE)
 
 
 def test_a_tighter_group_above_counts(kernel: Kernel) -> None:
     kernel.v2("/user.slice/me")
     kernel.write("user.slice/me", max=str(4000 * _MEGABYTE), current="0")
     kernel.write("user.slice", max=str(3000 * _MEGABYTE), current=str(2900 * _MEGABYTE))
-    assert host_memory.read(kernel.files) == Memory(3000 * _MEGABYTE, 100 * _MEGABYTE)
+    assert kernel.read() == Memory(3000 * _MEGABYTE, 100 * _MEGABYTE)
 
 
 def test_a_container_sees_its_own_group_as_the_root(kernel: Kernel) -> None:
@@ -76,32 +65,32 @@ def test_a_container_sees_its_own_group_as_the_root(kernel: Kernel) -> None:
     kernel.v1("/docker/0123abc")
     kernel.write("", limit_in_bytes=str(2000 * _MEGABYTE), usage_in_bytes=str(500 * _MEGABYTE))
     kernel.write("", stat=f"inactive_file 5\ntotal_inactive_file {100 * _MEGABYTE}")
-    assert host_memory.read(kernel.files) == Memory(2000 * _MEGABYTE, 1600 * _MEGABYTE)
+    assert kernel.read() == Memory(2000 * _MEGABYTE, 1600 * _MEGABYTE)
 
 
 def test_a_path_above_what_is_mounted_leads_nowhere(kernel: Kernel) -> None:
     kernel.v2("/../../else/where")
     (kernel.root / "memory.max").write_text("1\n")
     kernel.write("", max=str(2000 * _MEGABYTE), current="0")
-    assert host_memory.read(kernel.files) == Memory(2000 * _MEGABYTE, 2000 * _MEGABYTE)
+    assert kernel.read() == Memory(2000 * _MEGABYTE, 2000 * _MEGABYTE)
 
 
 @pytest.mark.parametrize("limit", ["max", "-1", "", "rubbish", "9223372036854771712"])
 def test_what_is_no_limit_is_none(kernel: Kernel, limit: str) -> None:
     kernel.v2("/me")
     kernel.write("me", max=limit, current=str(15_999 * _MEGABYTE))
-    assert host_memory.read(kernel.files) == _MACHINE
+    assert kernel.read() == _MACHINE
 
 
 def test_more_used_than_allowed_leaves_nothing(kernel: Kernel) -> None:
     kernel.v2("/me")
     kernel.write("me", max="1000000", current="2000000")
-    assert host_memory.read(kernel.files) == Memory(1_000_000, 0)
+    assert kernel.read() == Memory(1_000_000, 0)
 
 
 def test_where_nobody_tells_there_is_none(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
-    assert host_memory.read(Files(nowhere, nowhere, nowhere)) == Memory(0, 0)
+    assert host_memory.read(nowhere, Files(nowhere, nowhere)) == Memory(0, 0)
 
 
 def test_a_real_control_group_limits_what_its_process_sees() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.home.oom import FakeOom, KernelOom
+from tests.unit.checkpoint.group_files import GroupFiles
 from tests.unit.store.world import run_python
 from tests.unit.supervisor.rig import Rig
 
@@ -77,12 +78,33 @@ def test_a_trainer_whose_end_is_noticed_late_is_still_told_as_out_of_memory(rig:
 def test_what_the_kernel_counts_is_read_and_what_it_does_not_tell_is_unknown(
     tmp_path: Path,
 ) -> None:
-    statistics = tmp_path / "vmstat"
-    assert KernelOom(statistics).kills() is None
+    statistics, groups = tmp_path / "vmstat", GroupFiles(tmp_path).files
+    assert KernelOom(statistics, groups).kills() is None
     statistics.write_text("pgfault 1\noom_kill 12\n", encoding="ascii")
-    assert KernelOom(statistics).kills() == 12
+    assert KernelOom(statistics, groups).kills() == 12
     statistics.write_text("pgfault 1\n", encoding="ascii")
-    assert KernelOom(statistics).kills() is None
+    assert KernelOom(statistics, groups).kills() is None
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_browser_that_is_killed_meanwhile_takes_no_blame_for_our_trainer(
+    tmp_path: Path, version: int
+) -> None:
+    statistics = tmp_path / "vmstat"
+    statistics.write_text("oom_kill 12\n", encoding="ascii")
+    groups = GroupFiles(tmp_path)
+    groups.v1("/ours") if version == 1 else groups.v2("/ours")
+    name = "oom_control" if version == 1 else "events"
+    groups.write("ours", **{name: "under_oom 0\noom_kill 2"})
+    kernel = KernelOom(statistics, groups.files)
+    assert kernel.kills() == 2
+    statistics.write_text("oom_kill 13\n", encoding="ascii")
+    assert kernel.kills() == 2
+    groups.write("ours", **{name: "under_oom 0\noom_kill 3"})
+    assert kernel.kills() == 3
+    groups.write("ours", **{name: "rubbish"})
+    # never the machine's count after all: it would look like ten kills at once
+    assert kernel.kills() is None
 
 
 def test_the_engine_and_all_below_it_go_before_the_daemon() -> None:
