@@ -19,6 +19,8 @@ from trainer.contract.spec import TrainSpec
 
 #: wall and uptime may differ by so much for ordinary reasons
 _SLACK_SECONDS = 10.0
+#: what was done is written down at least so often; what came after that, nobody can count
+UNWRITTEN_SECONDS = 10.0
 #: no heartbeat is older than homerun
 _EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -85,11 +87,14 @@ def seconds_per_step(run: Run | None, samples: Sequence[Sample]) -> float | None
 def told(outage: Outage, lost_steps: int, lost_seconds: float | None) -> str:
     """Since when, how long, what was lost, and what that did to the finish; one line."""
     why = "the machine was down" if outage.rebooted else "the daemon was down"
-    cost = "nothing has to be computed again"
+    cost = f"at most {UNWRITTEN_SECONDS:.0f} s have to be computed again"
     if lost_steps:
         again = "" if lost_seconds is None else f" ({format_seconds(round(lost_seconds, 1))})"
         steps = "1 step" if lost_steps == 1 else f"{lost_steps} steps"
-        cost = f"{steps}{again} have to be computed again"
+        cost = (
+            f"{steps}{again} have to be computed again, and at most {UNWRITTEN_SECONDS:.0f} s that "
+            "were not written down any more"
+        )
     if outage.seconds is None:
         later = "how much later it finishes is unknown"
     else:

@@ -38,7 +38,7 @@ from orchestrator.inbox import Wake as Wake
 from orchestrator.ledger.keeper import LedgerKeeper, NoPrices
 from orchestrator.listener import Listener
 from orchestrator.orders import Orders, SaveOrder, nobody_to_save
-from orchestrator.outage import Beat, Outage
+from orchestrator.outage import UNWRITTEN_SECONDS, Beat, Outage
 from orchestrator.paths import Paths
 from orchestrator.power.throttle import NoThrottle, Throttle
 from orchestrator.power.xid_watch import XidNews, XidWatch
@@ -51,7 +51,7 @@ from orchestrator.view import Figures, Situation, build, most_lost_seconds, unsa
 from trainer.contract import messages as m
 
 #: the longest that counters and curve points wait in memory
-FLUSH_SECONDS = 10.0
+FLUSH_SECONDS = UNWRITTEN_SECONDS
 #: words of the trainer that come all the time and write nothing into the store by themselves
 _ROUTINE = (m.Heartbeat, m.Phase, m.Step)
 

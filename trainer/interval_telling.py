@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from trainer import interval
 from trainer.announce import Announcer
 from trainer.contract.spec import CheckpointSpec
@@ -12,7 +14,10 @@ _NEWS_RATIO = 1.5
 
 
 class IntervalTelling:
-    """Says it after the first save, and again when it has changed much."""
+    """Says it after the first save, and again when it has changed much.
+
+    A spec's own ``every_seconds`` is news only where a cut can cost more than is usual.
+    """
 
     def __init__(self, spec: CheckpointSpec, announcer: Announcer) -> None:
         self._spec = spec
@@ -25,12 +30,18 @@ class IntervalTelling:
             # saved before the first step: nobody knows yet
             return
         most = self._spec.most_lost_seconds
-        if wish := self._spec.every_seconds:
-            found, most = Choice(max(wish, step_seconds), "the spec's every_seconds"), float("inf")
-        else:
-            found = interval.bounded(choice, step_seconds, save_seconds, most)
-        worst = interval.worst_seconds(found.seconds, step_seconds, save_seconds, most)
-        broken = worst > most
+        wish = self._spec.every_seconds
+        found = (
+            Choice(max(wish, step_seconds), "checkpoint.every_seconds")
+            if wish
+            else interval.bounded(choice, step_seconds, save_seconds, most)
+        )
+        bound = math.inf if wish else most
+        worst = interval.worst_seconds(found.seconds, step_seconds, save_seconds, bound)
+        if wish and worst <= most:
+            # as somebody asked for, and no worse than without that
+            return
+        broken = step_seconds + save_seconds > most
         if not self._is_news(found.seconds, broken):
             return
         self._told = (found.seconds, broken)

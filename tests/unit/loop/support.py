@@ -15,7 +15,7 @@ from trainer.checkpoint import catalog
 from trainer.checkpoint.lease import next_token
 from trainer.clock import SystemClock
 from trainer.contract.job import Job
-from trainer.contract.messages import Command, Event, Stop
+from trainer.contract.messages import Command, Event, Notice, Stop
 from trainer.contract.spec import CheckpointSpec, DataSpec, ModelSpec, RunSpec, TrainSpec
 from trainer.link import ScriptedLink
 
@@ -108,8 +108,13 @@ class Puppeteer(ScriptedLink):
         return self.commands.popleft() if self.commands else None
 
     def of(self, kind: type) -> list[Any]:
-        """The events of one kind, in order."""
-        return [event for event in self.events if isinstance(event, kind)]
+        """The events of one kind, in order; without what is said after each first save."""
+        usual = (Notice, "saves")
+        return [
+            event
+            for event in self.events
+            if isinstance(event, kind) and (type(event), getattr(event, "kind", "")) != usual
+        ]
 
     def one(self, kind: type) -> Any:
         """The only event of its kind."""

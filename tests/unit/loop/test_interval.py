@@ -13,9 +13,12 @@ from tests.unit.loop import support
 from tests.unit.loop.support import HandClock
 from tests.unit.loop.test_saving import Wear
 from trainer import interval, loop
+from trainer.announce import Announcer
 from trainer.contract.job import Job
 from trainer.contract.messages import Notice, Saved
+from trainer.contract.spec import CheckpointSpec
 from trainer.interval import Habits
+from trainer.interval_telling import IntervalTelling
 
 DAY = 86_400.0
 
@@ -88,7 +91,7 @@ def test_a_wish_that_wears_the_ssd_out_is_told_once(
 
 
 def told_of_saves(link: Wear) -> list[Notice]:
-    return [notice for notice in link.of(Notice) if notice.kind == "saves"]
+    return [event for event in link.events if isinstance(event, Notice) and event.kind == "saves"]
 
 
 def test_the_interval_is_told_with_its_reason_once(
@@ -116,6 +119,21 @@ def test_a_step_longer_than_what_may_be_lost_is_told_in_seconds(
     assert "can cost 1240 s, more than the 900 s" in told[0].message
     assert "a step takes 1240 s" in told[0].message
     assert [event.step for event in link.of(Saved)] == [1, 2, 3, 4, 5]
+
+
+def test_an_interval_that_the_spec_asks_for_is_told_where_a_cut_costs_more_than_is_usual() -> None:
+    clock, link = HandClock(), Wear(HandClock(), 1.0)
+    usual = IntervalTelling(CheckpointSpec(every_seconds=600.0), Announcer(link, clock))
+    usual.tell(interval.Choice(60.0, ""), 10.0, 0.5)
+    assert told_of_saves(link) == []
+    seldom = IntervalTelling(CheckpointSpec(every_seconds=3600.0), Announcer(link, clock))
+    for _ in range(3):
+        seldom.tell(interval.Choice(60.0, ""), 10.0, 0.5)
+    (told,) = told_of_saves(link)
+    assert told.message == (
+        "Saves come every 3600 s (checkpoint.every_seconds); a power cut costs at most 3610 s of "
+        "computing."
+    )
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,8 @@ def test_when_training_goes_on_one_line_tells_the_whole_outage(rig: Rig) -> None
     (entry,) = told_of(rig, "outage_over")
     assert entry.message == (
         "Training goes on after an outage: the machine was down for 2h, since 2026-12-01 00:00:00 "
-        "UTC; 5 steps (500ms) have to be computed again, and it finishes 2h later."
+        "UTC; 5 steps (500ms) have to be computed again, and at most 10 s that were not written "
+        "down any more, and it finishes 2h later."
     )
     assert entry.data["lost_steps"] == 5
     rig.die()
@@ -251,3 +252,11 @@ def test_the_calendar_counts_anew_after_the_clock_was_set() -> None:
         calendar.stop()
     assert after["daily"] == before["daily"]
     assert after["hourly"] >= before["hourly"] - timedelta(seconds=10)
+
+
+def test_an_outage_never_claims_that_nothing_was_lost() -> None:
+    """A cut comes between two writings of the books: steps that no book knows are lost too."""
+    outage = Outage(NOW, 3600.0, rebooted=True)
+    sentence = told(outage, 0, 0.0)
+    assert "at most 10 s have to be computed again" in sentence
+    assert "nothing" not in sentence
