@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,9 +15,10 @@ from orchestrator.paths import Paths
 from orchestrator.recovery import row_of
 from orchestrator.settings.checkpoint_config import CheckpointConfig
 from orchestrator.store import Store
+from orchestrator.token_file import read_or_create
 from trainer.checkpoint import catalog, mirror, retention
 from trainer.checkpoint.catalog import Verdict
-from trainer.checkpoint.mirror import LocalPlace, Manifest, Place, PlaceError
+from trainer.checkpoint.mirror import MARK, LocalPlace, Manifest, Place, PlaceError
 
 log = logging.getLogger(__name__)
 
@@ -145,11 +147,18 @@ class Mirroring:
                 "another disk"
             )
         _refuse_another_run(source, target)
+        if (mark := target.read_mark()) and not self._is_ours(mark):
+            raise PlaceError(
+                f"the copies there are those of another homerun, on {_host(mark)}: give one of "
+                f"the two another checkpoint.mirror; if that one is gone, delete {run}/{MARK} there"
+            )
         entry = next(
             (one for one in catalog.list_checkpoints(run_dir) if retention.read_back(one)), None
         )
         if entry is None:
             return ""
+        if not mark:
+            self._sign(target)
         target.write_record(source.read_record())
         copied = ""
         if entry.name not in map(str, mirror.candidates(target)):
@@ -217,7 +226,38 @@ class Mirroring:
         manifest = mirror.bring(source, target, lambda verdict: self._tell_damaged(run, verdict))
         if manifest is not None:
             self._index(run)
+            self._take_over(run, source)
         return manifest
+
+    def _take_over(self, run: str, place: Place) -> None:
+        """From now on the copies there are ours; what else copies there is refused."""
+        try:
+            before = place.read_mark()
+            if self._is_ours(before):
+                return
+            self._sign(place)
+        except Exception as error:  # as in _try_copy; a mirror to read from is good enough
+            log.warning("the copies of %s cannot be marked as ours: %s", run, error)
+            return
+        if before:
+            self._journal(
+                "mirror_taken_over",
+                f"The copies in the mirror were those of a homerun on {_host(before)}; they are "
+                "this one's now, and that one can copy there no more.",
+                severity="warning",
+                run=run,
+            )
+
+    def _token(self) -> str:
+        """Who we are: a random word, made once."""
+        return read_or_create(self._paths.mirror_mark, "the mirror's mark")
+
+    def _is_ours(self, mark: str) -> bool:
+        return mark.partition(" ")[0] == self._token()
+
+    def _sign(self, place: Place) -> None:
+        # the name of the machine is there for people's eyes
+        place.write_mark(f"{self._token()} {socket.gethostname()}")
 
     def _tell_damaged(self, run: str, verdict: Verdict) -> None:
         self._journal(
@@ -275,6 +315,10 @@ def _refuse_another_run(mine: Place, other: Place) -> None:
     wanted, found = mirror.spec_digest(mine), mirror.spec_digest(other)
     if wanted and found and wanted != found:
         raise PlaceError("another run of the same name lies there: move it away, or rename yours")
+
+
+def _host(mark: str) -> str:
+    return mark.partition(" ")[2] or "a machine without a name"
 
 
 def _words(error: Exception) -> str:

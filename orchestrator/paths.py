@@ -48,6 +48,11 @@ class Paths:
         return self.state / "roster.json"
 
     @property
+    def mirror_mark(self) -> Path:
+        """By which the copies in a mirror are known as this daemon's."""
+        return self.state / "mirror-mark"
+
+    @property
     def gpu_lost(self) -> Path:
         """Left by a daemon that ended because the card was lost."""
         return self.state / "gpu-lost"

@@ -21,6 +21,7 @@ from trainer.checkpoint.format import (
 )
 from trainer.checkpoint.format import Manifest as Manifest
 from trainer.checkpoint.owner import Owner, read_owner
+from trainer.checkpoint.place import MARK as MARK
 from trainer.checkpoint.place import LocalPlace as LocalPlace
 from trainer.checkpoint.place import Place as Place
 from trainer.checkpoint.place import PlaceError as PlaceError

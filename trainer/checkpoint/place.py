@@ -26,6 +26,10 @@ from trainer.checkpoint.format import (
 )
 from trainer.checkpoint.owner import RECORD
 
+#: beside run.json: the homerun whose copies lie there
+MARK = "owner"
+_MARK_LIMIT_BYTES = 1024
+
 
 class PlaceError(Exception):
     """A place that cannot be used as it was named; the message says what to do."""
@@ -57,6 +61,12 @@ class Place(Protocol):
 
     def write_record(self, data: bytes) -> None:
         """Replace run.json."""
+
+    def read_mark(self) -> str:
+        """Whose copies these are, as ``write_mark`` was told; empty: nobody's yet."""
+
+    def write_mark(self, mark: str) -> None:
+        """From now on they are those of ``mark``."""
 
 
 def open_place(url: str, run: str) -> Place:
@@ -168,6 +178,17 @@ class LocalPlace:
         self._make_home()
         replace_file(self._root / RECORD, data, self._disk)
 
+    def read_mark(self) -> str:
+        try:
+            raw = read_whole(self._disk, self._root / MARK, _MARK_LIMIT_BYTES)
+        except FileNotFoundError:
+            return ""
+        return raw.decode("utf-8", "replace").strip()
+
+    def write_mark(self, mark: str) -> None:
+        self._make_home()
+        replace_file(self._root / MARK, f"{mark}\n".encode(), self._disk)
+
     def _make_home(self) -> None:
         for path in (self._root, self._home):
             with contextlib.suppress(FileExistsError):
@@ -223,6 +244,17 @@ class ObjectPlace:
     def write_record(self, data: bytes) -> None:
         self._system.makedirs(self._root, exist_ok=True)
         self._system.pipe_file(f"{self._root}/{RECORD}", data)
+
+    def read_mark(self) -> str:
+        try:
+            raw = bytes(self._system.cat_file(f"{self._root}/{MARK}"))
+        except FileNotFoundError:
+            return ""
+        return raw[:_MARK_LIMIT_BYTES].decode("utf-8", "replace").strip()
+
+    def write_mark(self, mark: str) -> None:
+        self._system.makedirs(self._root, exist_ok=True)
+        self._system.pipe_file(f"{self._root}/{MARK}", f"{mark}\n".encode())
 
     def _path(self, name: Name, file: str) -> str:
         return f"{self._root}/{DIRECTORY}/{name}/{file}"

@@ -331,3 +331,11 @@ def test_a_place_knows_that_it_is_the_runs_own_directory_by_any_name(tmp_path: P
         assert not open_place(url, "other").is_at(runs / "toy")
     assert not open_place(str(tmp_path / "nas"), "toy").is_at(runs / "toy")
     assert not open_place("memory://runs", "toy").is_at(runs / "toy")
+
+
+def test_a_place_knows_whose_copies_it_has(place: Place) -> None:
+    assert place.read_mark() == ""
+    place.write_mark("cafe attic")
+    place.write_mark("beef cellar")
+    assert place.read_mark() == "beef cellar"
+    assert names(place) == []

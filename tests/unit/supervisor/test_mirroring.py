@@ -405,3 +405,47 @@ def test_the_status_tells_the_newest_copy_and_why_there_is_no_newer_one(
     shown = run.settle().run
     assert shown is not None
     assert shown.mirror is None
+
+
+def test_two_homeruns_with_one_run_do_not_thin_each_others_copies(
+    make_rig: Callable[..., Rig], nas: Path
+) -> None:
+    first, second = make_rig("first", mirror_keep=1), make_rig("second", mirror_keep=1)
+    begin(first, 3)
+    begin(second, 5)
+    for rig in (first, second, first):
+        rig.keeper.mirroring.saved("month", at_once=True)
+        rig.keeper.mirroring.work()
+        rig.clock.advance(3601.0)
+    assert there(nas) == [3]
+    assert kinds(second) == ["mirror_failed"]
+    told = next(entry for entry in second.commands.journal() if entry.kind == "mirror_failed")
+    assert "those of another homerun, on " in told.message
+    assert "delete month/owner there" in told.message
+    (nas / "month" / "owner").unlink()
+    second.keeper.mirroring.work()
+    assert there(nas) == [5]
+
+
+def test_who_restores_takes_the_copies_over_and_says_so(
+    make_rig: Callable[..., Rig], nas: Path
+) -> None:
+    old = make_rig("old")
+    begin(old, 2)
+    old.keeper.mirroring.saved("month")
+    old.keeper.mirroring.work()
+    assert "mirror_taken_over" not in kinds(old)
+    fresh = make_rig("fresh")
+    fresh.commands.restore("month", str(nas), source="cli")
+    assert "mirror_taken_over" in kinds(fresh)
+    begin(fresh, 2)
+    fresh.keeper.mirroring.saved("month")
+    fresh.keeper.mirroring.work()
+    assert there(nas)[0] == 3
+    begin(old, 1)
+    with pytest.raises(mirror.PlaceError, match="those of another homerun"):
+        old.keeper.mirroring.copy("month")
+    # the same homerun that lost its own checkpoints takes nothing over
+    shutil.rmtree(fresh.supervisor.paths.run("month"))
+    assert fresh.keeper.mirroring.rescue("month")
+    assert kinds(fresh).count("mirror_taken_over") == 1
