@@ -140,7 +140,7 @@ SECTIONS = (
     Section("house", _rig, long=40, short=2),
     Section("clocks", _clocks, long=6, short=1),
     Section("reboots", _reboots, long=12, short=1),
-    Section("ups", _ups, long=4, short=0),
+    Section("ups", _ups, long=4, short=1),
     Section("volumes", _volumes, long=4, short=0),
     Section("disk", _disk, long=8, short=1),
     Section("numbers", _numbers, long=20, short=1),
