@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from orchestrator.engine.base import TrainerEvent
+from orchestrator.engine.base import EngineLost, TrainerEvent, TrainerExited
 from orchestrator.store import StoreFailed
 from orchestrator.supervisor import Item, Supervisor
 from trainer.contract import messages as m
@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 #: a trainer's word after which the supervisor may have to act; the others wait for the next tick
 _DECISIVE = (m.Hello, m.Ready, m.Finished, m.Stopped, m.Failed)
+#: a drain whose trainer is gone waits so long for a store in which that cannot be written down; the
+#: next start finds it out by itself, and a machine that goes down waits for us
+_WRITES_LAST_WORDS_SECONDS = 60.0
 
 
 class MainLoop:
@@ -31,6 +34,8 @@ class MainLoop:
         self._s = supervisor
         self._tick_seconds = tick_seconds
         self._kept: deque[Item] = deque()
+        #: since when the oldest of them waits, by monotonic seconds
+        self._kept_since = 0.0
 
     def run_until_drained(self) -> None:
         """Returns when a drain is complete and nothing runs any more."""
@@ -40,7 +45,12 @@ class MainLoop:
         self._s.close()
 
     def _must_give_up(self) -> bool:
-        return bool(self._kept) and self._s.hurried
+        if not self._kept:
+            return False
+        waited = self._s.clock.monotonic() - self._kept_since
+        gone = any(isinstance(item, TrainerExited | EngineLost) for item in self._kept)
+        late = self._s.draining and gone and waited >= _WRITES_LAST_WORDS_SECONDS
+        return self._s.hurried or late
 
     def _listen(self, until: float, *, healthy: bool) -> None:
         """Take items until the next tick is due, or one came that a tick must answer."""
@@ -58,6 +68,7 @@ class MainLoop:
                 self._kept.popleft()
             elif not taken and not self._kept:
                 self._kept.append(item)
+                self._kept_since = clock.monotonic()
             if not taken or is_decisive(item):
                 return
 

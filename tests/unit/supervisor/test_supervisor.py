@@ -251,6 +251,30 @@ def test_a_store_that_fails_loses_nothing_and_stops_nothing(
     assert [row.name for row in rig.commands.checkpoints("month")] == ["gen-2"]
 
 
+def test_a_machine_that_goes_down_does_not_wait_for_a_store_that_stays_broken(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.submit()
+    rig.train(0, 2)
+
+    def read_only() -> object:
+        raise StoreFailed("attempt to write a readonly database", "mount it again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.store, "transaction", read_only)
+        rig.engine.event(m.Stopped(2, "stop"))
+        rig.engine.exit("exit code 0")
+        rig.supervisor.drain()
+        begin = rig.clock.monotonic()
+        with pytest.raises(StoreFailed):
+            MainLoop(rig.supervisor, 1.0).run_until_drained()
+        assert 60.0 <= rig.clock.monotonic() - begin < 65.0
+        assert rig.engine.calls[-1] == "shutdown"
+    # what could not be written down is found out by the next start
+    rig.crash()
+    assert rig.ends() == [AttemptEnd.DAEMON_LOST]
+
+
 def test_a_store_that_fails_for_long_neither_kills_the_trainer_nor_starves_the_watchdog(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
