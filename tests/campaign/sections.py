@@ -128,13 +128,13 @@ def _volumes(seed: int, count: int, root: Path) -> list[Row]:
 
 
 SECTIONS = (
-    Section("trainer-kills", _trainers, long=840, short=12),
-    Section("daemon-kills", _local, long=36, short=3),
+    Section("trainer-kills", _trainers, long=500, short=12),
+    Section("daemon-kills", _local, long=42, short=3),
     Section("ray-kills", _ray, long=20, short=0),
     Section("hangs", _hangs, long=10, short=2),
     Section("ray-hangs", _ray_hangs, long=12, short=0),
-    Section("store-kills", _store, long=120, short=8),
-    Section("copy-kills", _copies, long=120, short=8),
+    Section("store-kills", _store, long=240, short=8),
+    Section("copy-kills", _copies, long=240, short=8),
     Section("crash-states", _crash_states, long=6000, short=300),
     Section("damage", _damage, long=60, short=4),
     Section("house", _rig, long=40, short=2),
