@@ -116,13 +116,13 @@ def _set(estate: Estate, wall: WallClock, seconds: float) -> bool:
 
 
 def _goes_on(estate: Estate) -> Any:
-    """More steps and a later checkpoint; None when the run ended meanwhile."""
+    """More steps and a later checkpoint; None when the run ended meanwhile, or before."""
     house = estate.house
     newest = estate.newest_entry()
 
     def look() -> bool:
-        kinds = ("checkpoint_saved", "run_finished")
-        return any(estate.news(newest, kind) for kind in kinds)
+        saved = estate.news(newest, "checkpoint_saved")
+        return bool(saved) or house.status()["run"] is None
 
     estate.wait("a later checkpoint", look)
     return house.status()["run"]

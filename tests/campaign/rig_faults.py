@@ -18,6 +18,7 @@ from orchestrator.power.gpu_loss import GpuLoss
 from orchestrator.supervisor import Wake
 from tests.campaign.row import Row
 from tests.campaign.tally import Tally
+from tests.unit.checkpoint.plain import commit_plain
 from tests.unit.supervisor.rig import Rig
 from trainer.contract import messages as m
 
@@ -95,6 +96,8 @@ def _announced_sleep(rig: Rig, chance: random.Random) -> bool:
     rig.settle()
     waited = logind.state().waited_for and rig.engine.commands[-1] == m.Stop()
     rig.clock.advance(chance.uniform(0.1, 4.0))
+    saved = commit_plain(supervisor.paths.run("month"), step)
+    rig.engine.event(m.Saved(step, saved.name, 1000, 0.8, "stop"))
     rig.engine.event(m.Stopped(step, "stop"))
     rig.die("exit code 0")
     let_go = not logind.state().waited_for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from trainer.ask.errors import AskError
 from trainer.ask.trained import Trained, open_trained, tokenizer_of
 from trainer.chat import Choice, sample
 from trainer.checkpoint import catalog
+from trainer.checkpoint.format import decode_manifest, encode_manifest
 from trainer.checkpoint.lease import Lease, is_held
 from trainer.precision import RECIPES
 
@@ -140,11 +142,33 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
         open_quietly(tmp_path)
 
 
+def test_checkpoints_of_another_run_are_named_and_not_asked(
+    ended: Ended, trained: Callable[[str], Ended]
+) -> None:
+    shutil.rmtree(ended.dir / "checkpoints")
+    shutil.copytree(trained("bf16").dir / "checkpoints", ended.dir / "checkpoints")
+    told: list[str] = []
+    with pytest.raises(AskError, match="no checkpoint of fp32 is whole"):
+        open_trained(ended.dir, CPU, told.append)
+    assert told
+    assert all("belongs to run 'bf16'" in text for text in told)
+
+
 def test_a_checkpoint_of_another_model_is_refused(
     ended: Ended, trained: Callable[[str], Ended]
 ) -> None:
     shutil.rmtree(ended.dir / "checkpoints")
     shutil.copytree(trained("bf16").dir / "checkpoints", ended.dir / "checkpoints")
+    pinned = record.read(ended.dir)
+    assert pinned is not None
+    for path in (ended.dir / "checkpoints").glob("gen-*/MANIFEST"):
+        # as if this run had saved them
+        manifest = dataclasses.replace(
+            decode_manifest(path.read_bytes()),
+            run=pinned.spec["name"],
+            spec_digest=pinned.spec_digest,
+        )
+        path.write_bytes(encode_manifest(manifest))
     with pytest.raises(AskError, match=r"does not fit its run: .*bfloat16.* in the checkpoint"):
         open_quietly(ended.dir)
 

@@ -103,16 +103,16 @@ def start(tmp_path: Path, tokenizer: Tokenizer) -> Start:
         record.write(run_dir, pinned)
         weights = {**made.state_dict(), **(extra or {})}
         weights.pop(without, None)
-        checkpoint = save_checkpoint(run_dir, weights, step=5, digest=spec.digest())
+        checkpoint = save_checkpoint(run_dir, weights, step=5)
         return Run(run_dir, checkpoint, data_dir / DATASET, tokenizer, made, keeping)
 
     return make
 
 
-def save_checkpoint(
-    run_dir: Path, weights: dict[str, Tensor], *, step: int, digest: str = ""
-) -> Path:
+def save_checkpoint(run_dir: Path, weights: dict[str, Tensor], *, step: int) -> Path:
     lease = Lease.take(run_dir, step)
+    pinned = record.read(run_dir)
+    assert pinned is not None, "the run's record comes first"
     try:
         entry = save(
             run_dir,
@@ -122,7 +122,7 @@ def save_checkpoint(
             step=step,
             reason="final",
             lease=lease,
-            spec_digest=digest,
+            spec_digest=pinned.spec_digest,
             parent=None,
             clock=SystemClock(),
         )
