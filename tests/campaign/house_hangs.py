@@ -92,5 +92,12 @@ def _named(estate: Estate, newest: int, part: str) -> int | None:
 
 
 def _found(estate: Estate, part: str) -> psutil.Process:
-    found: psutil.Process = estate.wait(f"a {part}", lambda: estate.pick(part))
+    def look() -> psutil.Process | None:
+        found = estate.pick(part)
+        if found is None:
+            # the run may have ended just now, and its engine with it
+            estate.keep_training()
+        return found
+
+    found: psutil.Process = estate.wait(f"a {part}", look)
     return found
