@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,13 @@ class Break:
         """The newest step that is whole in memory, whatever daemon and disk know of it."""
         return max((slot.step for slot in slots.whole(self.run_dir)), default=0)
 
+    def unmounts(self) -> bool:
+        """Whether nobody has a file open there any more; then it is taken down."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.disk.unmount()
+            return True
+        return False
+
     def trains_on(self) -> bool:
         """The same trainer goes on computing."""
         trainer = psutil.Process(self.run["trainer_pid"])
@@ -99,7 +107,8 @@ def _read_only(one: Break) -> bool:
     trains = one.trains_on()
     house.kill_all()
     reached = one.computed()
-    one.disk.unmount()
+    # one that was killed lets go of its files a little later than it is gone
+    one.estate.wait("the disk to be free", one.unmounts)
     one.disk.mount()
     house.start()
     one.estate.wait("training to go on", lambda: one.estate.goes_on(one.newest))
