@@ -105,7 +105,9 @@ def _announced_sleep(rig: Rig, chance: random.Random) -> bool:
     rig.settle()
     if chance.random() < 0.5:  # else the word gets lost (systemd#30666)
         logind.announce(Coming.NOTHING)
-    rig.pass_time(10.0)
+    for _ in range(6):  # a lost word is noticed after ten seconds awake
+        if rig.engine.running is None:
+            rig.pass_time(10.0)
     goes_on = rig.engine.running is not None
     rig.train(step, step + 1)
     return waited and let_go and goes_on and supervisor.books.total("month", "lost_steps") == 0
