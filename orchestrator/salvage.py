@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import secrets
 import shutil
 import sqlite3
@@ -26,6 +25,7 @@ from orchestrator.errors import Refused
 from orchestrator.paths import Paths
 from orchestrator.roster import Roster, RosterKeeper
 from orchestrator.store import Store, StoreDamaged, Transaction
+from orchestrator.store.durable import sync
 from orchestrator.store.runs import RunFacts
 from trainer.contract import spec as run_spec
 from trainer.contract.toml import InvalidFileError
@@ -117,7 +117,7 @@ def back_up(store: Store, paths: Paths, keeper: RosterKeeper) -> None:
     if paths.backup.exists():
         paths.backup.replace(paths.older_backup)
     fresh.replace(paths.backup)
-    _sync(paths.state)
+    sync(paths.state)
     keeper.remember(paths.older_backup)
     keeper.remember(paths.backup)
 
@@ -191,8 +191,8 @@ def _set_aside(paths: Paths, files: list[Path], why: str, now: datetime) -> Path
         for path in found:
             path.rename(aside / path.name)
         (aside / "WHY.txt").write_text(f"{why}\n", encoding="utf-8")
-        _sync(aside)
-        _sync(paths.state)
+        sync(aside)
+        sync(paths.state)
     except OSError as error:
         raise Refused(
             f"the store {paths.store} {why}, and it cannot be set aside: {error}",
@@ -222,9 +222,9 @@ def _bring_back(paths: Paths, backup: Path, known: Roster | None) -> str:
         part = paths.store.with_name(f".{paths.store.name}.part")
         shutil.copyfile(backup, part)
         part.chmod(0o600)
-        _sync(part)
+        sync(part)
         part.replace(paths.store)
-        _sync(paths.state)
+        sync(paths.state)
     except OSError as error:
         if error.errno in _NO_FAULT_OF_THE_BACKUP:
             raise Refused(
@@ -317,11 +317,3 @@ def _from_directories(tx: Transaction, paths: Paths, now: datetime) -> list[str]
         tx.holds.add(Hold(Reason.USER, Effect.PAUSE, "salvage", now, None, detail, spec.name))
         found.append(spec.name)
     return [f"Found on the disk and held: {', '.join(found)}."] if found else []
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
+from orchestrator.store.durable import sync
 from orchestrator.store.errors import StoreFailed
 
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
@@ -55,10 +56,10 @@ class Anchor:
             part.unlink(missing_ok=True)
             os.close(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             self._connection.cursor().execute("VACUUM INTO ?", (str(part),)).close()
-            _sync(part)
+            sync(part)
             aside = self._set_aside()
             part.replace(self._path)
-            _sync(self._path.parent)
+            sync(self._path.parent)
         except (OSError, sqlite3.Error) as error:
             raise StoreFailed(
                 f"the store {self._path} {self.problem()} and could not be written anew: {error}",
@@ -94,11 +95,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

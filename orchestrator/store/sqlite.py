@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.errors import Misconfigured, Refused
+from orchestrator.store.durable import sync
 from orchestrator.store.errors import StoreDamaged, StoreFailed
 
 BUSY_TIMEOUT_SECONDS = 30
@@ -76,9 +77,9 @@ def backup(engine: Engine, path: Path) -> None:
         _create_private(part)
         with closing(engine.raw_connection()) as connection:
             connection.cursor().execute("VACUUM INTO ?", (str(part),)).close()
-        _sync(part)
+        sync(part)
         part.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except (OSError, sqlite3.Error) as error:
         # what is left of it goes now or at the next backup; the error that led here is to be told
         with suppress(OSError):
@@ -97,7 +98,7 @@ def _prepare(path: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _create_private(path)
-            _sync(directory)
+            sync(directory)
         with path.open("r+b") as file:
             os.fchmod(file.fileno(), 0o600)
     except OSError as error:
@@ -156,11 +157,3 @@ def _begin(connection: Connection) -> None:
 
 def _create_private(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
