@@ -18,6 +18,7 @@ from orchestrator.home.clock import Clock
 from orchestrator.mirroring import Mirroring
 from orchestrator.missing import Missing
 from orchestrator.paths import Paths
+from orchestrator.quarantine import set_aside
 from orchestrator.settings.checkpoint_config import CheckpointConfig
 from orchestrator.shelf import Shelf
 from orchestrator.store import Store
@@ -293,28 +294,17 @@ class Keeper(Shelf):
         """
         if verdict.unread:
             return
-        problems = "; ".join(verdict.problems)
-        path = catalog.checkpoints_dir(self._paths.run(run)) / verdict.name
-        outcome = "is set aside"
-        try:
-            catalog.quarantine(path, problems)
-        except FileNotFoundError:
+        done = set_aside(self._paths.run(run), verdict)
+        if done is None:
             return
-        except OSError as error:
-            # the disk below it is out of order: it may be whole, and is looked at again later
-            if (run, verdict.name) in self._stuck:
-                return
-            self._stuck.add((run, verdict.name))
-            outcome = f"cannot be set aside ({error.strerror})"
-        else:
+        if done.moved:
             self._stuck.discard((run, verdict.name))
             self._forget(run, [verdict.name])
-        self._journal(
-            "checkpoint_damaged",
-            f"Checkpoint {verdict.name} {outcome}: {problems}.",
-            severity="error",
-            run=run,
-        )
+        elif (run, verdict.name) in self._stuck:
+            return
+        else:
+            self._stuck.add((run, verdict.name))
+        self._journal("checkpoint_damaged", done.sentence, severity="error", run=run)
         self._count(run, "damaged_checkpoints")
 
     def _tell(self, found: Scrub) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.domain import AttemptEnd, Checkpoint, Run
 from orchestrator.outage import Beat, Outage, measure
+from orchestrator.quarantine import set_aside
 from orchestrator.store import Store, Transaction
 from trainer.checkpoint import catalog
 
@@ -132,21 +133,12 @@ def _set_aside(
 ) -> None:
     """Name each one that shows its damage without being read; what cannot be judged stays."""
     for verdict in bad:
-        problems = "; ".join(verdict.problems)
-        outcome = "is left alone" if verdict.unread else "is set aside"
+        done = set_aside(run_dir, verdict)
+        if done is None:
+            continue
         if not verdict.unread:
-            try:
-                catalog.quarantine(catalog.checkpoints_dir(run_dir) / verdict.name, problems)
-            except OSError as error:
-                outcome = f"cannot be set aside ({error.strerror})"
             tx.counters.add(run, {"damaged_checkpoints": 1})
-        tx.journal.write(
-            "checkpoint_damaged",
-            f"Checkpoint {verdict.name} {outcome}: {problems}.",
-            now,
-            severity="error",
-            run=run,
-        )
+        tx.journal.write("checkpoint_damaged", done.sentence, now, severity="error", run=run)
 
 
 def adopt_checkpoints(store: Store, run: str, run_dir: Path) -> None:
