@@ -27,24 +27,26 @@ from tests.login1 import SystemBus, wait_until
 FAST = (0.02, 0.05)
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SystemBus]:
+@contextlib.contextmanager
+def started() -> Iterator[SystemBus]:
     if not house.is_installed() and not os.environ.get("CI"):
         pytest.skip("dbus is not installed")
     bus = SystemBus()
     bus.start()
     yield bus
     bus.stop()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[SystemBus]:
+    with started() as bus:
+        yield bus
 
 
 @pytest.fixture
 def bus() -> Iterator[SystemBus]:
-    if not house.is_installed() and not os.environ.get("CI"):
-        pytest.skip("dbus is not installed")
-    bus = SystemBus()
-    bus.start()
-    yield bus
-    bus.stop()
+    with started() as bus:
+        yield bus
 
 
 @contextlib.contextmanager

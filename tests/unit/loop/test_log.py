@@ -14,13 +14,17 @@ FULL = Path("/dev/full")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full, which every write finds full")
-def test_a_full_disk_costs_lines_of_the_log_and_nothing_else(tmp_path: Path) -> None:
+def test_a_full_disk_costs_lines_of_the_log_and_nothing_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / log.FILE).symlink_to(FULL)
     with log.redirected(tmp_path, SystemClock()) as lines:
         lines.line("the disk is full")
         print("so is standard output", "x" * 100_000)
         print("and standard error", file=sys.stderr)
         sys.stdout.flush()
+    print("and goes on")
+    assert capfd.readouterr() == ("and goes on\n", "")
 
 
 def test_what_there_is_room_for_is_written_whole_and_in_order(tmp_path: Path) -> None:

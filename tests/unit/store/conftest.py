@@ -1,4 +1,4 @@
-"""Each test of the store runs on SQLite and on PostgreSQL."""
+"""Each test of the store runs on SQLite and on PostgreSQL; others have a home to damage."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.store import Store
 from tests.postgres import PostgresServer, find_binaries
+from tests.unit.store.home import Home
 
 _DATABASES = ["sqlite", "postgresql"]
 
@@ -83,3 +84,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two of them, made once and copied: each is a homerun of its own."""
+    made = [tmp_path_factory.mktemp("homes") / name for name in ("mine", "theirs")]
+    for path in made:
+        Home(path).fill()
+    return made
+
+
+@pytest.fixture
+def home(homes: list[Path], tmp_path: Path) -> Home:
+    for path, name in zip(homes, ("state", "other"), strict=True):
+        shutil.copytree(path, tmp_path / name)
+    return Home(tmp_path / "state")

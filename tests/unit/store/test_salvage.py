@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,85 +15,14 @@ import pytest
 
 from orchestrator import daemon, salvage
 from orchestrator import roster as rosters
-from orchestrator.domain import Effect, Hold, Reason, RunState
+from orchestrator.domain import Effect, RunState
 from orchestrator.errors import Misconfigured, Refused
 from orchestrator.paths import Paths
-from orchestrator.piloting.goals import GoalKind, RunGoal
 from orchestrator.recovery import index_checkpoints
-from orchestrator.roster import RosterKeeper
-from orchestrator.store import Store, StoreDamaged
+from orchestrator.store import StoreDamaged
 from tests.unit.checkpoint.plain import commit_plain
+from tests.unit.store.home import Home, flip, lose
 from tests.unit.store.world import START, later, submit
-
-PAUSE = Hold(Reason.USER, Effect.PAUSE, "cli", START, None, "a film", "new")
-
-
-class Home:
-    """A state directory with a closed store: run ``old`` in the backup, ``new`` only later."""
-
-    def __init__(self, state: Path) -> None:
-        self.paths = Paths(state)
-        self.told = ""
-
-    def fill(self) -> None:
-        self.paths.runs.mkdir(parents=True)
-        store, keeper = self.open()
-        submit(store, "old")
-        with store.transaction() as tx:
-            tx.runs.set_state("old", RunState.ACTIVE, START)
-        keeper.keep(START)
-        salvage.back_up(store, self.paths, keeper)
-        submit(store, "new", priority=7)
-        with store.transaction() as tx:
-            tx.runs.set_state("old", RunState.FINISHED, later(9))
-            tx.runs.update("old", bits_per_byte=0.75)
-            tx.holds.add(PAUSE)
-            for number in range(300):
-                tx.journal.write("tick", f"{number} " + "x" * 400, later(10))
-        keeper.keep(later(10))
-        self.close(store, keeper)
-
-    def open(self) -> tuple[Store, RosterKeeper]:
-        opened = salvage.open_store(self.paths, later(100))
-        self.told = " ".join(opened.told)
-        return opened.store, opened.roster
-
-    def close(self, store: Store, keeper: RosterKeeper) -> None:
-        store.close()
-        keeper.remember(self.paths.store)
-
-    def aside(self) -> list[str]:
-        return sorted(
-            f"{path.name}"
-            for place in self.paths.state.glob("damaged-*")
-            for path in place.iterdir()
-        )
-
-
-@pytest.fixture(scope="module")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two of them, made once and copied: each is a homerun of its own."""
-    made = [tmp_path_factory.mktemp("homes") / name for name in ("mine", "theirs")]
-    for path in made:
-        Home(path).fill()
-    return made
-
-
-@pytest.fixture
-def home(homes: list[Path], tmp_path: Path) -> Home:
-    for path, name in zip(homes, ("state", "other"), strict=True):
-        shutil.copytree(path, tmp_path / name)
-    return Home(tmp_path / "state")
-
-
-def flip(path: Path, at: int, *, quietly: bool = False) -> None:
-    """Another bit in the file; ``quietly`` as a rotten disk does it, without a new time."""
-    status = path.stat()
-    content = bytearray(path.read_bytes())
-    content[at] ^= 4
-    path.write_bytes(content)
-    if quietly:
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def overwrite_a_page(home: Home) -> None:
@@ -120,10 +47,6 @@ def empty(home: Home) -> None:
 
 def fill_with_zeros(home: Home) -> None:
     home.paths.store.write_bytes(bytes(home.paths.store.stat().st_size))
-
-
-def lose(home: Home) -> None:
-    home.paths.store.unlink()
 
 
 def swap_with_another_homerun(home: Home) -> None:
@@ -311,20 +234,6 @@ def test_a_first_start_is_silent(tmp_path: Path) -> None:
     opened.store.close()
 
 
-def test_the_roster_is_written_only_when_something_changed(home: Home) -> None:
-    store, keeper = home.open()
-    keeper.keep(later(20))
-    written = home.paths.roster.stat().st_mtime_ns
-    keeper.keep(later(21))
-    assert home.paths.roster.stat().st_mtime_ns == written
-    submit(store, "third")
-    keeper.keep(later(22))
-    known = rosters.read(home.paths.roster)
-    assert known is not None
-    assert {run.name for run in known.runs} == {"old", "new", "third"}
-    store.close()
-
-
 def test_a_full_disk_is_no_fault_of_the_backup(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     overwrite_a_page(home)
 
@@ -376,53 +285,3 @@ def test_damage_found_by_a_running_daemon_lets_the_unit_restart(
     with pytest.raises(StoreDamaged) as error:
         daemon._run_or_restart(parts, None, None)
     assert error.value.exit_code == code
-
-
-def test_a_roster_with_a_flipped_bit_is_not_used(home: Home) -> None:
-    flip(home.paths.roster, 200)
-    assert rosters.read(home.paths.roster) is None
-    store, _ = home.open()
-    assert home.told == ""
-    store.close()
-
-
-def test_a_roster_that_cannot_be_written_harms_nobody(
-    home: Home, caplog: pytest.LogCaptureFixture
-) -> None:
-    store, keeper = home.open()
-    home.paths.roster.unlink()
-    home.paths.roster.mkdir()
-    submit(store, "third")
-    keeper.keep(later(22))
-    assert "could not be written" in caplog.text
-    store.close()
-
-
-def test_the_goal_of_a_run_outlives_the_store(home: Home) -> None:
-    """The deadline was given after the backup; a run that is over needs none."""
-    store, keeper = home.open()
-    wish = RunGoal("new", GoalKind.BUDGET, later(11), money=Decimal("12.30"), tokens_left=5_000)
-    until = RunGoal("late", GoalKind.DEADLINE, later(11), deadline=later(90))
-    submit(store, "late")
-    with store.transaction() as tx:
-        tx.goals.put(wish)
-        tx.goals.put(until)
-    keeper.keep(later(12))
-    home.close(store, keeper)
-    lose(home)
-    store, _ = home.open()
-    with store.transaction() as tx:
-        assert (tx.goals.of("new"), tx.goals.of("late")) == (wish, until)
-    store.close()
-
-
-def test_a_roster_of_an_older_homerun_knows_no_goals_and_serves(home: Home) -> None:
-    known = rosters.read(home.paths.roster)
-    assert known is not None
-    rosters.write(home.paths.roster, known)
-    body = home.paths.roster.read_text().partition("\n")[2]
-    plain = json.loads(body)
-    del plain["goals"]
-    text = json.dumps(plain)
-    home.paths.roster.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
-    assert rosters.read(home.paths.roster) == known

@@ -24,6 +24,7 @@ from orchestrator.supervisor import Count, Supervisor, Wake
 from orchestrator.surroundings import Lookout
 from orchestrator.tariff.http import FakeHttp, Reply
 from orchestrator.tariff.keeper import PriceKeeper
+from trainer.checkpoint import catalog
 from trainer.contract import messages as m
 
 SPEC: dict[str, Any] = {
@@ -122,6 +123,20 @@ class Rig:
         for number in range(first + 1, (first if last is None else last) + 1):
             self.step(number)
         self.settle()
+
+    def find_nothing_whole(self) -> int:
+        """The running trainer has set all checkpoints aside, says so and leaves; its attempt."""
+        attempt = self.engine.running
+        assert attempt is not None, "no trainer was started"
+        run = self.engine.jobs[-1].spec.name
+        for entry in catalog.list_checkpoints(self.supervisor.paths.run(run)):
+            catalog.quarantine(entry.path, "as the trainer does")
+        self.engine.event(m.Hello(run, attempt, 4711))
+        self.engine.event(m.Notice("starts_over", "no whole checkpoint is left", "error"))
+        self.settle()
+        self.die("killed")
+        self.pass_time(400)
+        return attempt
 
     def step(self, number: int) -> None:
         """One step is done."""

@@ -67,16 +67,9 @@ def test_the_question_outlives_the_daemon(rig: Rig) -> None:
 
 
 def test_when_all_prove_damaged_at_the_start_a_person_is_asked_too(rig: Rig) -> None:
-    entry = commit_plain(run_dir(rig), 7)
+    commit_plain(run_dir(rig), 7)
     rig.settle()
-    attempt = rig.engine.running
-    assert attempt is not None
-    catalog.quarantine(entry.path, "as the trainer does")
-    rig.engine.event(m.Hello("month", attempt, 4711))
-    rig.engine.event(m.Notice("starts_over", "no whole checkpoint is left", "error"))
-    rig.settle()
-    rig.die("killed")
-    rig.pass_time(400)
+    rig.find_nothing_whole()
     assert rig.engine.running is None
     [hold] = rig.settle().holds
     assert hold.source == "checkpoints"
