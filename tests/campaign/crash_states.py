@@ -23,7 +23,7 @@ _STORE_SHARE = 0.25
 _MIRROR_SHARE = 0.25
 
 
-def run(seed: int, minimum_states: int) -> list[Row]:
+def run(seed: int, minimum_states: int, _: Path) -> list[Row]:
     """Recover from at least ``minimum_states`` crash states of real operations.
 
     A few hundred take seconds, five thousand a minute. What is lost is counted against what was

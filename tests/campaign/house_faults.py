@@ -18,8 +18,9 @@ _LONGEST_SECONDS = 5.0
 _RECOVERED_FIRST = 0.7
 
 
-def kills(seed: int, count: int, root: Path, engine: str, steps: int) -> list[Row]:
+def run(seed: int, count: int, root: Path, engine: str) -> list[Row]:
     """``count`` SIGKILLs at random moments; then the runs end and are compared."""
+    steps = 1500 if engine == "ray" else 4000 if count > 10 else 400
     victims = RAY if engine == "ray" else LOCAL
     tallies = {name: Tally(f"SIGKILL of the {name} ({engine})") for name in victims}
     house = House(root / "house", engine=engine).start()

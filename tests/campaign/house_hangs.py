@@ -31,11 +31,12 @@ _CAUSES = {
 }
 
 
-def hangs(seed: int, count: int, root: Path, engine: str, steps: int) -> list[Row]:
+def run(seed: int, count: int, root: Path, engine: str) -> list[Row]:
     """``count`` stops, each of which the daemon must notice by itself and name.
 
     One that is never named, or after which training does not go on, breaks the section off.
     """
+    steps = 1500 if engine == "ray" else 2000 if count > 4 else 400
     victims = _RAY if engine == "ray" else _LOCAL
     tallies = {name: Tally(f"SIGSTOP of the {name} ({engine})") for name in victims}
     house = House(
